@@ -1,0 +1,1 @@
+"""The online path: answers live calls, and knows nothing of Prefect, MLflow or Evidently."""

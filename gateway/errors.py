@@ -1,0 +1,202 @@
+"""One tree of errors. Each knows its code, its HTTP status, whether a retry may help, and what to do next.
+
+A message or hint never holds a key, a prompt text or an answer: it may be logged and shown to callers.
+"""
+
+from typing import ClassVar
+
+
+class PromptyardError(Exception):
+    """The root. ``hint`` says what to do next; ``retry_after`` is in seconds."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str] = "Look for the call id in the gateway's log."
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint or self.default_hint
+        self.retry_after = retry_after
+
+
+# --- the caller's side -------------------------------------------------------------------------------------------
+
+
+class InvalidRequest(PromptyardError):
+    code = "invalid_request"
+    status = 400
+    default_hint = "Compare the body with the API's schema at /docs."
+
+
+class MalformedBody(InvalidRequest):
+    code = "malformed_body"
+    default_hint = "Send a JSON object with Content-Type: application/json."
+
+
+class MissingVariable(InvalidRequest):
+    code = "missing_variable"
+    default_hint = "Pass every declared variable: extra_body={'variables': {...}}."
+
+
+class BodyTooLarge(PromptyardError):
+    code = "body_too_large"
+    status = 413
+    default_hint = "Send less, or raise PROMPTYARD_MAX_BODY_BYTES."
+
+
+class Unauthenticated(PromptyardError):
+    code = "unauthenticated"
+    status = 401
+    default_hint = "Send 'Authorization: Bearer <key>'; 'promptyard keys create' makes one."
+
+
+class Forbidden(PromptyardError):
+    code = "forbidden"
+    status = 403
+    default_hint = "Use a key that has the scope, or create one with 'promptyard keys create --scope ...'."
+
+
+class NotFound(PromptyardError):
+    code = "not_found"
+    status = 404
+    default_hint = "Check the name; 'promptyard versions' lists what is active."
+
+
+class UnknownPrompt(NotFound):
+    code = "unknown_prompt"
+
+
+class UnknownDocument(NotFound):
+    code = "unknown_document"
+    default_hint = "Check the collection and the id."
+
+
+class Conflict(PromptyardError):
+    code = "conflict"
+    status = 409
+    default_hint = "Read the current state and try again."
+
+
+class RateLimited(PromptyardError):
+    code = "rate_limited"
+    status = 429
+    retryable = True
+    default_hint = "Wait for Retry-After seconds."
+
+
+class BudgetExhausted(PromptyardError):
+    code = "budget_exhausted"
+    status = 429
+    default_hint = "Raise the budget in prompt.yaml or wait until it renews; 'promptyard costs' shows the spend."
+
+
+# --- the inside --------------------------------------------------------------------------------------------------
+
+
+class Overloaded(PromptyardError):
+    code = "overloaded"
+    status = 503
+    retryable = True
+    default_hint = "Too many calls are in flight: retry after a moment."
+
+
+class StorageUnavailable(PromptyardError):
+    code = "storage_unavailable"
+    status = 503
+    retryable = True
+    default_hint = "SQL or Redis cannot be reached: see /readyz."
+
+
+# --- the providers' side -----------------------------------------------------------------------------------------
+
+
+class ProviderError(PromptyardError):
+    """A provider did not answer well. ``provider`` and ``model`` name the link of the chain."""
+
+    code = "provider_error"
+    status = 502
+    retryable = True
+    default_hint = "Every provider of the chain failed: see 'attempts', and the providers' status pages."
+    fall_back: ClassVar[bool] = True
+    """Whether the next link of the chain may help."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str = "",
+        model: str = "",
+        hint: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, retry_after=retry_after)
+        self.provider = provider
+        self.model = model
+
+
+class ProviderTimeout(ProviderError):
+    code = "provider_timeout"
+    status = 504
+
+
+class ProviderUnreachable(ProviderError):
+    code = "provider_unreachable"
+
+
+class ProviderOverloaded(ProviderError):
+    code = "provider_overloaded"
+
+
+class ProviderRateLimited(ProviderError):
+    code = "provider_rate_limited"
+
+
+class ProviderRejectedKey(ProviderError):
+    """The next provider has another key, so the chain goes on; the same provider is not asked again."""
+
+    code = "provider_rejected_key"
+    retryable = False
+    default_hint = "Check the provider's API key in the stack's environment."
+
+
+class ProviderRejectedRequest(ProviderError):
+    """The request itself is wrong: another provider would refuse it too."""
+
+    code = "provider_rejected_request"
+    status = 400
+    retryable = False
+    fall_back = False
+    default_hint = "The provider refused the parameters: see the message."
+
+
+class ProviderUnknownModel(ProviderError):
+    code = "provider_unknown_model"
+    retryable = False
+    default_hint = "Check the model's name in prompt.yaml: the provider does not know it."
+
+
+class ProviderMalformed(ProviderError):
+    code = "provider_malformed"
+
+
+class StreamInterrupted(ProviderError):
+    """The provider stopped after the first byte had reached the caller: nobody switches provider now."""
+
+    code = "stream_interrupted"
+    fall_back = False
+
+
+class BreakerOpen(ProviderError):
+    """The breaker of this provider and model is open: it is not asked, the next link is."""
+
+    code = "breaker_open"
+    retryable = False
+
+
+class ChainExhausted(ProviderError):
+    """Every link failed. ``attempts`` tells how, one line a try."""
+
+    code = "all_providers_failed"
+    status = 502

@@ -1,0 +1,108 @@
+"""The only reader of the environment. Each model is also the shape of a Prefect block (see ``blocks/``).
+
+Variables carry the prefix ``PROMPTYARD_``; the providers' own variables (``OPENAI_API_KEY``, ``OPENAI_BASE_URL``,
+``ANTHROPIC_API_KEY``, ``ANTHROPIC_BASE_URL``) are honoured under their usual names.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ProviderSettings(BaseModel):
+    """How one provider is reached. ``protocol`` names the wire protocol, so any compatible server fits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    protocol: Literal["openai", "anthropic"] = "openai"
+    base_url: str = ""
+    api_key: SecretStr = SecretStr("")
+
+
+class ChainSettings(BaseModel):
+    """Time-outs in seconds and bounds of the provider chain; a prompt's own values win."""
+
+    connect_timeout: float = Field(2.0, gt=0, le=10)
+    first_token_timeout: float = Field(10.0, gt=0, le=60)
+    total_timeout: float = Field(30.0, gt=0, le=60)
+    max_attempts_per_link: int = Field(2, ge=1, le=5)
+    retry_budget_ratio: float = Field(0.2, ge=0, le=1, description="Retries allowed as a share of calls.")
+    backoff_base: float = Field(0.1, gt=0)
+    backoff_cap: float = Field(2.0, gt=0)
+    breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a breaker.")
+    breaker_cooldown: float = Field(5.0, gt=0, description="Seconds until an open breaker lets one probe through.")
+
+
+class Settings(BaseSettings):
+    """The gateway's configuration, filled from the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PROMPTYARD_", env_nested_delimiter="__", extra="ignore", populate_by_name=True
+    )
+
+    home: Path = Field(Path(".promptyard"), description="Where local state lives.")
+    host: str = Field("127.0.0.1", description="Servers bind to loopback unless told otherwise.")
+    port: int = 8080
+    database_url: str = Field("", description="SQL of the ledger; SQLite under home by default.")
+    cache_redis_url: str = Field("redis://127.0.0.1:6379/0", description="Answers; may be emptied at any moment.")
+    state_redis_url: str = Field("redis://127.0.0.1:6380/0", description="Routing, epochs, limits; noeviction and AOF.")
+    redis_timeout: float = Field(0.25, gt=0, description="Seconds a Redis command may take before we go on without it.")
+    redis_connections: int = Field(64, ge=1)
+    sql_timeout: float = Field(5.0, gt=0, description="Seconds a statement may wait for a lock or a connection.")
+    sql_pool_size: int = Field(5, ge=1)
+
+    openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("OPENAI_API_KEY"))
+    openai_base_url: str = Field(
+        "https://api.openai.com/v1", validation_alias=AliasChoices("PROMPTYARD_OPENAI_BASE_URL", "OPENAI_BASE_URL")
+    )
+    anthropic_api_key: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("ANTHROPIC_API_KEY"))
+    anthropic_base_url: str = Field(
+        "https://api.anthropic.com",
+        validation_alias=AliasChoices("PROMPTYARD_ANTHROPIC_BASE_URL", "ANTHROPIC_BASE_URL"),
+    )
+    providers: dict[str, ProviderSettings] = Field(
+        default_factory=dict, description="Further providers by name (JSON): any OpenAI-compatible server."
+    )
+    chain: ChainSettings = Field(default_factory=lambda: ChainSettings())
+
+    embedder: Literal["lexical", "openai"] = "lexical"
+    embedding_model: str = "openai/text-embedding-3-small"
+
+    max_body_bytes: int = Field(1_000_000, ge=1_000)
+    max_in_flight: int = Field(512, ge=1, description="Calls in flight per worker; beyond, 503 with Retry-After.")
+    key_cache_ttl: float = Field(
+        2.0, gt=0, description="Seconds a checked key is trusted: a revocation's longest delay."
+    )
+    ledger_content: Literal["on", "off"] = Field(
+        "on", description="Keep questions and answers. Off turns scoring, warming and drift off."
+    )
+    spool_max_bytes: int = Field(512_000_000, ge=1_000_000, description="Undelivered ledger records a worker may hold.")
+    heartbeat_ttl: float = Field(3.0, gt=0)
+    prefect_api_url: str = Field("", description="Where the outbox posts events; empty keeps them in the outbox.")
+    mlflow_tracking_uri: str = Field("", description="MLflow server of the control plane.")
+    alert_webhook_url: SecretStr = SecretStr("")
+    tenant: str = Field("default", description="The tenant that command-line calls act for.")
+
+    @property
+    def sql_url(self) -> str:
+        return self.database_url or f"sqlite:///{(self.home / 'ledger.db').resolve()}"
+
+    @property
+    def spool_directory(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def routing_snapshot(self) -> Path:
+        return self.home / "routing.json"
+
+    def provider_settings(self) -> dict[str, ProviderSettings]:
+        """Every provider that can be named in a chain."""
+        known = {
+            "openai": ProviderSettings(protocol="openai", base_url=self.openai_base_url, api_key=self.openai_api_key),
+            "anthropic": ProviderSettings(
+                protocol="anthropic", base_url=self.anthropic_base_url, api_key=self.anthropic_api_key
+            ),
+        }
+        return known | self.providers

@@ -1,0 +1,262 @@
+"""Tables. Times are seconds since the epoch (float), money is US dollars, JSON columns hold plain JSON.
+
+The truth is here; Redis' routing table and MLflow's aliases are projections of it.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, LargeBinary, Numeric, String, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+Money = Numeric(18, 10)
+Key = String(200)
+
+
+class Base(DeclarativeBase):
+    """Root of all tables."""
+
+
+class CallRow(Base):
+    """One answered or failed call. Written once, by id; a second delivery changes nothing."""
+
+    __tablename__ = "calls"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Key)
+    key_id: Mapped[str] = mapped_column(String(40), default="")
+    origin: Mapped[str] = mapped_column(String(16))
+    prompt: Mapped[str] = mapped_column(Key, default="")
+    version: Mapped[str] = mapped_column(String(40), default="")
+    release_id: Mapped[str] = mapped_column(String(40), default="")
+    arm: Mapped[str] = mapped_column(String(40), default="")
+    weight: Mapped[int] = mapped_column(Integer, default=0)
+    """The arm's share when the call was routed, in basis points."""
+    evidence: Mapped[bool] = mapped_column(default=False)
+    """The user is in the evidence sample of an open release."""
+    user: Mapped[str] = mapped_column(String(200), default="")
+    started_at: Mapped[float] = mapped_column(Float)
+    latency_ms: Mapped[float] = mapped_column(Float)
+    first_token_ms: Mapped[float | None] = mapped_column(Float)
+    streamed: Mapped[bool] = mapped_column(default=False)
+    status: Mapped[str] = mapped_column(String(16))
+    """``ok`` or ``failed``."""
+    error: Mapped[str] = mapped_column(String(64), default="")
+    layer: Mapped[str] = mapped_column(String(16), default="none")
+    cache_reason: Mapped[str] = mapped_column(String(64), default="")
+    provider: Mapped[str] = mapped_column(String(64), default="")
+    model: Mapped[str] = mapped_column(Key, default="")
+    fell_back: Mapped[bool] = mapped_column(default=False)
+    attempts: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
+    input_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    cached_input_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    output_tokens: Mapped[int] = mapped_column(Integer, default=0)
+    cost_usd: Mapped[Decimal | None] = mapped_column(Money)
+    """None: the price is unknown. 0 for an answer from the cache."""
+    saved_usd: Mapped[Decimal | None] = mapped_column(Money)
+    """What the provider would have charged, had the cache not answered."""
+    price: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    documents: Mapped[list[str]] = mapped_column(Json, default=list)
+    variables: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    question: Mapped[str | None] = mapped_column(Text)
+    answer: Mapped[str | None] = mapped_column(Text)
+    context: Mapped[str | None] = mapped_column(Text)
+    """The passages that grounded the answer, as the model saw them."""
+
+    __table_args__ = (
+        Index("ix_calls_prompt_time", "tenant", "prompt", "started_at"),
+        Index("ix_calls_release", "release_id", "started_at"),
+        Index("ix_calls_time", "started_at"),
+    )
+
+
+class ScoreRow(Base):
+    """A score in [0, 1] of a call. ``source`` is feedback, assertion or judge. Joined to calls on id *and* tenant."""
+
+    __tablename__ = "scores"
+
+    call_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    metric: Mapped[str] = mapped_column(String(64), primary_key=True)
+    source: Mapped[str] = mapped_column(String(16), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    value: Mapped[float] = mapped_column(Float)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    scored_at: Mapped[float] = mapped_column(Float, index=True)
+
+
+class PromptRow(Base):
+    """A prompt of a tenant and what serves it. Changed by compare-and-set on ``revision``."""
+
+    __tablename__ = "prompts"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(Key, primary_key=True)
+    production: Mapped[str] = mapped_column(String(40), default="")
+    """The version that is promoted; empty before the first one is."""
+    previous: Mapped[str] = mapped_column(String(40), default="")
+    revision: Mapped[int] = mapped_column(Integer, default=0)
+    updated_at: Mapped[float] = mapped_column(Float)
+
+
+class PromptVersionRow(Base):
+    """An immutable version of a prompt."""
+
+    __tablename__ = "prompt_versions"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(Key, primary_key=True)
+    version: Mapped[str] = mapped_column(String(40), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    bundle: Mapped[dict[str, Any]] = mapped_column(Json)
+    """The gateway's ``PromptVersion`` as JSON."""
+    spec: Mapped[dict[str, Any]] = mapped_column(Json)
+    """The whole prompt.yaml as validated."""
+    source: Mapped[str] = mapped_column(Text, default="")
+    """Where the spec was read from, and the commit if there is one."""
+    author: Mapped[str] = mapped_column(Key, default="")
+    changelog: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[float] = mapped_column(Float)
+    mlflow_version: Mapped[str] = mapped_column(String(40), default="")
+    verdict: Mapped[str] = mapped_column(String(16), default="")
+    """Outcome of the last gate: pass, fail, inconclusive, error."""
+    gate_run: Mapped[str] = mapped_column(String(64), default="")
+    """MLflow run id of the last gate."""
+
+
+class ReleaseRow(Base):
+    """A release on its way. ``stage`` says where; changed by compare-and-set on ``revision`` under a lease."""
+
+    __tablename__ = "releases"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Key)
+    prompt: Mapped[str] = mapped_column(Key)
+    version: Mapped[str] = mapped_column(String(40))
+    baseline: Mapped[str] = mapped_column(String(40), default="")
+    stage: Mapped[str] = mapped_column(String(24))
+    """gating, awaiting_approval, canary, promoted, rolled_back, inconclusive, refused, error."""
+    open_slot: Mapped[str | None] = mapped_column(String(410), unique=True)
+    """``tenant/prompt`` while open, NULL once closed: at most one open release a prompt."""
+    weight: Mapped[int] = mapped_column(Integer, default=0)
+    step: Mapped[int] = mapped_column(Integer, default=0)
+    policy: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    salt: Mapped[str] = mapped_column(String(64), default="")
+    revision: Mapped[int] = mapped_column(Integer, default=0)
+    lease_owner: Mapped[str] = mapped_column(String(80), default="")
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
+    opened_at: Mapped[float] = mapped_column(Float)
+    step_since: Mapped[float] = mapped_column(Float, default=0.0)
+    closed_at: Mapped[float | None] = mapped_column(Float)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    author: Mapped[str] = mapped_column(Key, default="")
+    approved_by: Mapped[str] = mapped_column(Key, default="")
+    mlflow_run: Mapped[str] = mapped_column(String(64), default="")
+    flow_run: Mapped[str] = mapped_column(String(64), default="")
+
+    __table_args__ = (Index("ix_releases_prompt", "tenant", "prompt", "opened_at"),)
+
+
+class ReleaseStepRow(Base):
+    """One decision about a release, with the evidence it was taken on."""
+
+    __tablename__ = "release_steps"
+
+    release_id: Mapped[str] = mapped_column(ForeignKey("releases.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
+    kind: Mapped[str] = mapped_column(String(24))
+    """registered, gated, approved, started, advanced, held, promoted, rolled_back, closed."""
+    weight: Mapped[int] = mapped_column(Integer, default=0)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    evidence: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+
+
+class RoutingRow(Base):
+    """The last published routing table; one row (id 1)."""
+
+    __tablename__ = "routing"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    body: Mapped[dict[str, Any]] = mapped_column(Json)
+    published_at: Mapped[float] = mapped_column(Float)
+
+
+class CollectionRow(Base):
+    """A tenant's collection of documents. ``revision`` grows with every change of a document in it."""
+
+    __tablename__ = "collections"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(Key, primary_key=True)
+    revision: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class DocumentRow(Base):
+    """A document's current version. A deleted one stays as a tombstone, so that versions never repeat."""
+
+    __tablename__ = "documents"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    collection: Mapped[str] = mapped_column(Key, primary_key=True)
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    version: Mapped[int] = mapped_column(Integer)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    """The collection's revision that wrote this version."""
+    title: Mapped[str] = mapped_column(Text, default="")
+    text: Mapped[str] = mapped_column(Text, default="")
+    digest: Mapped[str] = mapped_column(String(64))
+    attributes: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    deleted: Mapped[bool] = mapped_column(default=False)
+    updated_at: Mapped[float] = mapped_column(Float)
+    refreshed_version: Mapped[int] = mapped_column(Integer, default=0)
+    """The version that ``update_documents`` has finished with; behind ``version`` while pending."""
+
+    __table_args__ = (Index("ix_documents_revision", "tenant", "collection", "revision"),)
+
+
+class ChunkRow(Base):
+    """A chunk of a document's current version with its embedding (little-endian float32, unit length)."""
+
+    __tablename__ = "chunks"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    collection: Mapped[str] = mapped_column(Key, primary_key=True)
+    document_id: Mapped[str] = mapped_column(Key, primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    version: Mapped[int] = mapped_column(Integer)
+    text: Mapped[str] = mapped_column(Text)
+    embedder: Mapped[str] = mapped_column(String(120))
+    embedding: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ApiKeyRow(Base):
+    """A key, of which only the SHA-256 (hex) is kept. ``prefix`` is what a person recognises it by."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Key)
+    name: Mapped[str] = mapped_column(Key)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    prefix: Mapped[str] = mapped_column(String(16))
+    scopes: Mapped[list[str]] = mapped_column(Json, default=list)
+    created_at: Mapped[float] = mapped_column(Float)
+    revoked_at: Mapped[float | None] = mapped_column(Float)
+
+
+class OutboxRow(Base):
+    """An event that Prefect must hear of. Written in the transaction of the change, posted by the ledger-writer."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    event: Mapped[str] = mapped_column(String(120))
+    resource: Mapped[str] = mapped_column(String(400))
+    payload: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[float] = mapped_column(Float)
+    sent_at: Mapped[float | None] = mapped_column(Float, index=True)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_attempt_at: Mapped[float] = mapped_column(Float, default=0.0)

@@ -1,0 +1,290 @@
+"""The vocabulary of the online path. Everything here is frozen: a change makes a new value.
+
+Times are seconds since the epoch, durations are milliseconds where the name ends in ``_ms`` and seconds elsewhere,
+money is US dollars as ``Decimal`` (``None`` where the price is unknown, which is never 0).
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+Message = Mapping[str, Any]
+"""A chat message in OpenAI's shape: ``{"role": ..., "content": ...}`` and whatever else the caller sent."""
+
+STABLE = "stable"
+CANARY = "canary"
+
+
+class Origin(StrEnum):
+    """Who asked. Only *live* calls are evidence, drift material, query frequencies and samples."""
+
+    LIVE = "live"
+    GATE = "gate"
+    JUDGE = "judge"
+    WARM = "warm"
+    MIRROR = "mirror"
+    PROBE = "probe"
+
+
+class CacheMode(StrEnum):
+    """What a caller asks of the answer cache."""
+
+    DEFAULT = "default"
+    BYPASS = "bypass"  # neither read nor write
+    REFRESH = "refresh"  # do not read, do write
+
+
+class Layer(StrEnum):
+    """Where an answer came from."""
+
+    EXACT = "exact"
+    COALESCED = "coalesced"
+    NONE = "none"
+
+
+class ModelRef(Struct, frozen=True, order=True):
+    """One link of a chain: ``openai/gpt-4.1-mini``."""
+
+    provider: str
+    model: str
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelRef":
+        """Raises ``ValueError`` unless the text is ``provider/model``."""
+        provider, slash, model = text.partition("/")
+        if not (provider and slash and model):
+            raise ValueError(f"{text!r} is not 'provider/model', such as 'openai/gpt-4.1-mini'")
+        return cls(provider, model)
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class Usage(Struct, frozen=True):
+    """Tokens. ``input_tokens`` include the cached ones."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+
+
+class Cost(Struct, frozen=True):
+    """What a call cost, and by which prices. ``usd`` is None when the model's price is unknown."""
+
+    usd: Decimal | None = None
+    input_per_mtok: Decimal | None = None
+    output_per_mtok: Decimal | None = None
+    data_version: str = ""
+
+
+class Attempt(Struct, frozen=True):
+    """One try of one link. ``error`` is an error code, empty when it answered."""
+
+    provider: str
+    model: str
+    latency_ms: float
+    error: str = ""
+
+
+class Variable(Struct, frozen=True):
+    """A declared variable of a template."""
+
+    name: str
+    description: str = ""
+    required: bool = True
+    default: str = ""
+    max_chars: int = 20_000
+
+
+class RetrievalPolicy(Struct, frozen=True):
+    """What grounds the answer: ``top_k`` chunks of ``collection`` for ``query``, put into variable ``into``."""
+
+    collection: str
+    query: str
+    top_k: int = 4
+    into: str = "context"
+
+
+class CachePolicy(Struct, frozen=True):
+    """``ttl`` in seconds. ``warm_top``: how many of the most frequent questions are answered ahead of a change."""
+
+    exact: bool = True
+    ttl: float = 86_400.0
+    jitter: float = 0.1
+    above_zero: bool = False
+    """Whether answers above temperature 0 may be kept."""
+    warm_top: int = 50
+
+
+class PromptVersion(Struct, frozen=True, kw_only=True):
+    """What the gateway needs of an immutable version of a managed prompt."""
+
+    tenant: str
+    name: str
+    version: str
+    digest: str
+    """SHA-256 (hex) of the canonical content: same digest, same behaviour."""
+    template: tuple[Message, ...]
+    variables: tuple[Variable, ...] = ()
+    chain: tuple[ModelRef, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling parameters in OpenAI's names: temperature, max_tokens, response_format ..."""
+    retrieval: RetrievalPolicy | None = None
+    cache: CachePolicy = field(default_factory=CachePolicy)
+    total_timeout: float = 30.0
+    personal: bool = False
+    daily_budget_usd: float | None = None
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class Arm(Struct, frozen=True):
+    """A share of users on one version. ``weight`` is in basis points (0–10,000) of the users."""
+
+    name: str
+    version: PromptVersion
+    weight: int
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """Which versions of one prompt serve which share of users.
+
+    ``arms[0]`` is the stable arm and takes what the others leave. ``evidence_share`` (basis points of the users of each
+    arm) bypass answer cache and coalescing while a release is open, so that its evidence does not starve.
+    """
+
+    tenant: str
+    prompt: str
+    arms: tuple[Arm, ...]
+    release: str = ""
+    salt: str = ""
+    evidence_share: int = 0
+
+    @property
+    def stable(self) -> PromptVersion:
+        return self.arms[0].version
+
+
+class RoutingTable(Struct, frozen=True):
+    """All routes, swapped whole. ``revision`` only grows."""
+
+    revision: int = 0
+    routes: tuple[Route, ...] = ()
+    published_at: float = 0.0
+
+
+class Principal(Struct, frozen=True):
+    """Who is behind an API key."""
+
+    tenant: str
+    key_id: str
+    scopes: frozenset[str] = frozenset()
+
+
+class Passage(Struct, frozen=True):
+    """A retrieved chunk: document id and version, title, text, cosine score."""
+
+    document: str
+    version: int
+    title: str
+    text: str
+    score: float
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """A request on its way through the pipeline; each stage returns a fuller copy."""
+
+    id: str
+    tenant: str
+    received_at: float
+    key_id: str = ""
+    origin: Origin = Origin.LIVE
+    # what was asked
+    prompt: str = ""
+    """Name of a managed prompt; empty for a raw call."""
+    pinned: str = ""
+    """A version asked for by name (``prompt:help-centre@1.1.0``); skips routing and is never evidence."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    messages: tuple[Message, ...] = ()
+    model: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Every other field of the body, known or not: all of it is part of the cache key."""
+    user: str = ""
+    stream: bool = False
+    cache: CacheMode = CacheMode.DEFAULT
+    repeat: int = 0
+    """Part of the key: an evaluation's repeats are real, and re-running it is free."""
+    # what routing decided
+    version: PromptVersion | None = None
+    arm: str = ""
+    release: str = ""
+    weight: int = 0
+    evidence: bool = False
+    # what grounding added
+    chain: tuple[ModelRef, ...] = ()
+    rendered: tuple[Message, ...] = ()
+    query: str = ""
+    passages: tuple[Passage, ...] = ()
+    collection: str = ""
+    epoch: str = ""
+    """The collection's epoch when the call began; empty while unknown: then the cache neither answers nor keeps."""
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """A complete answer of a provider."""
+
+    message: Message
+    """The assistant's message in OpenAI's shape."""
+    finish_reason: str
+    provider: str
+    model: str
+    usage: Usage
+    attempts: tuple[Attempt, ...] = ()
+    documents: tuple[str, ...] = ()
+    """Provenance: ``doc:<collection>/<id>@<version>``."""
+
+    @property
+    def text(self) -> str:
+        content = self.message.get("content")
+        return content if isinstance(content, str) else ""
+
+    @property
+    def fell_back(self) -> bool:
+        return any(a.provider != self.provider or a.model != self.model for a in self.attempts)
+
+
+class Completion(Struct, frozen=True, kw_only=True):
+    """What a provider is asked: a chain reads ``chain``, a single provider reads ``ref``. Times are seconds."""
+
+    call_id: str
+    messages: tuple[Message, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling parameters in OpenAI's names, without model, messages and stream."""
+    chain: tuple[ModelRef, ...] = ()
+    ref: ModelRef = ModelRef("", "")
+    total_timeout: float = 30.0
+    first_token_timeout: float = 10.0
+
+
+class Delta(Struct, frozen=True, kw_only=True):
+    """A piece of a streamed answer, in OpenAI's ``choices[0].delta`` shape; the last one carries ``reply``."""
+
+    delta: Mapping[str, Any] = field(default_factory=dict)
+    reply: Reply | None = None
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What leaves the pipeline."""
+
+    call: Call
+    reply: Reply
+    layer: Layer
+    cost: Cost
+    latency_ms: float
+    cache_reason: str = ""
+    """Why the cache did not answer (``miss``, ``bypass``, ``evidence``, ``epoch``, ``unavailable`` ...)."""
