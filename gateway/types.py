@@ -286,5 +286,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     layer: Layer
     cost: Cost
     latency_ms: float
+    saved_usd: Decimal | None = None
+    """What the provider would have charged, had the cache not answered; 0 when it did not."""
+    first_token_ms: float | None = None
+    """Streams only."""
     cache_reason: str = ""
     """Why the cache did not answer (``miss``, ``bypass``, ``evidence``, ``epoch``, ``unavailable`` ...)."""

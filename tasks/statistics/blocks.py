@@ -132,8 +132,9 @@ def form_blocks(
         stale_stable += _drop_older(stables, user.first_call_at - horizon)
         (canaries if user.arm == "canary" else stables).append(user)
         if canaries and len(stables) >= plan.k:
-            canary = canaries.popleft()
-            blocks.append(Block(len(blocks), canary, _take_nearest(stables, canary, plan.k), needed))
+            # A canary user who just arrived finds the latest k nearest; one who waited did so for exactly k.
+            nearest = sorted((stables.pop() for _ in range(plan.k)), key=_arrival)
+            blocks.append(Block(len(blocks), canaries.popleft(), tuple(nearest), needed))
     waiting = len(canaries) + len(stables)
     excluded = Exclusions(window_open, other_arm, repeated, waiting, stale_canary, stale_stable)
     return BlockSet(tuple(blocks), excluded)
@@ -149,12 +150,16 @@ def stable_users_per_block(canary_share: float, at_most: int = 4) -> int:
     return max(1, min(at_most, math.floor((1.0 - canary_share) / canary_share + 1e-9)))
 
 
+def _arrival(user: UserEvidence) -> tuple[float, str, str]:
+    return user.first_call_at, user.user, user.arm
+
+
 def _first_arms(
     evidence: Iterable[UserEvidence], window: float, now: float
 ) -> tuple[list[UserEvidence], int, int, int]:
     first: dict[str, UserEvidence] = {}
     other_arm = repeated = 0
-    for record in sorted(evidence, key=lambda user: (user.first_call_at, user.user, user.arm)):
+    for record in sorted(evidence, key=_arrival):
         earlier = first.setdefault(record.user, record)
         if earlier is not record:
             other_arm += earlier.arm != record.arm
@@ -169,13 +174,3 @@ def _drop_older(queue: deque[UserEvidence], limit: float) -> int:
         queue.popleft()
         dropped += 1
     return dropped
-
-
-def _take_nearest(stables: deque[UserEvidence], canary: UserEvidence, k: int) -> tuple[UserEvidence, ...]:
-    by_distance = sorted(stables, key=lambda user: (abs(user.first_call_at - canary.first_call_at), user.user))
-    taken = by_distance[:k]
-    names = {user.user for user in taken}
-    kept = [user for user in stables if user.user not in names]
-    stables.clear()
-    stables.extend(kept)
-    return tuple(sorted(taken, key=lambda user: (user.first_call_at, user.user)))

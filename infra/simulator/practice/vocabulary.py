@@ -25,7 +25,7 @@ GENERAL = frozenset(
     come comes keep keeps see show shows start starts new old set first last next time times day days week weeks
     month months year years hour hours minute minutes people person company product products service services
     item items stuff part parts kind type types different own bought buy problem problems issue issues
-    customer customers user users available have option options right best soon fast often exactly home
+    customer customers user users available have option options right best soon often exactly home
     number count maximum minimum limit place case page app""".split()
 )
 
@@ -44,7 +44,7 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\b(?:turn|switch)(?:ed|ing)? off\b", " disable "),
     (r"\b(?:turn|switch)(?:ed|ing)? on\b", " enable "),
     (r"\b(?:how much|what) (?:does|do|is|are|will|would) (?:it|this|that) cost\b", " cost "),
-    (r"\bhow much\b", " cost "),
+    (r"\bhow much (?=is|are|does|do|did|will|would|to|for|extra|should|it)", " cost "),
     (r"\bphone number\b", " phone "),
     (r"\bfree of charge\b|\bno (?:extra )?(?:cost|charge)\b", " free "),
     (r"\bout of stock\b|\bsold out\b", " stock "),
@@ -60,19 +60,19 @@ SYNONYMS: tuple[str, ...] = (
     "cancel cancellation terminate quit stop unsubscribe end",
     "cost price fee charge expensive pricing rate costs charges",
     "pay payment pays paid paying",
-    "ship shipping shipment deliver delivery dispatch postage courier parcel package mail",
-    "arrive arrival reach turnup",
+    "ship shipping shipment deliver delivery dispatch postage courier parcel package",
+    "arrive arrival",
     "change edit modify update amend adjust alter",
     "delete remove erase wipe clear",
     "broken damage damaged faulty defective cracked smashed defect",
     "invoice receipt bill billing",
     "discount coupon promo promotion voucher",
     "warranty guarantee guaranteed",
-    "contact call ring",
+    "contact call",
     "open opening opened",
     "abroad international overseas foreign country countries",
     "plan subscription tier membership subscribe",
-    "invite add adding",
+    "invite invitation",
     "colleague teammate coworker member team",
     "export download backup",
     "import upload",
@@ -93,7 +93,6 @@ SYNONYMS: tuple[str, ...] = (
     "computer laptop desktop pc mac",
     "offline disconnected",
     "battery rechargeable",
-    "charge-battery recharge",
     "size dimension measurement",
     "child kid children kids",
     "student students academic",
