@@ -92,6 +92,13 @@ class BudgetExhausted(PromptyardError):
     default_hint = "Raise the budget in prompt.yaml or wait until it renews; 'promptyard costs' shows the spend."
 
 
+class ClientGone(PromptyardError):
+    """The caller closed the connection before its answer was complete."""
+
+    code = "client_gone"
+    status = 499
+
+
 # --- the inside --------------------------------------------------------------------------------------------------
 
 

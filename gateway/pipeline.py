@@ -1,0 +1,277 @@
+"""The request path, top to bottom. Every stage is a port; ``compose.py`` says what stands behind it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from decimal import Decimal
+from typing import Protocol
+
+from msgspec import structs
+
+from gateway.clock import Clock
+from gateway.errors import ClientGone, PromptyardError
+from gateway.prompts.router import Router
+from gateway.prompts.template import bind, render, render_text
+from gateway.types import (
+    Answer,
+    Call,
+    Completion,
+    Cost,
+    Delta,
+    Layer,
+    ModelRef,
+    Passage,
+    PromptVersion,
+    Reply,
+    Usage,
+)
+
+NO_COLLECTION = "-"
+"""The epoch of a call that no document can change."""
+
+
+class Found(Protocol):
+    """What a look into the answer cache says."""
+
+    @property
+    def reply(self) -> Reply | None: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class AnswerCache(Protocol):
+    """Never raises: trouble is a miss."""
+
+    async def find(self, call: Call) -> Found: ...
+    async def keep(self, call: Call, reply: Reply) -> str: ...
+    def key(self, call: Call) -> str: ...
+
+
+class Epochs(Protocol):
+    """The version of a whole collection; empty while unknown. Never raises."""
+
+    async def current(self, tenant: str, collection: str) -> str: ...
+
+
+class Coalescer(Protocol):
+    """Identical calls in flight make one; says whether this one led."""
+
+    async def join(self, key: str, produce: Callable[[], Awaitable[Reply]]) -> tuple[Reply, bool]: ...
+
+
+class Retriever(Protocol):
+    """Raises StorageUnavailable when neither SQL nor an index can answer."""
+
+    async def search(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> tuple[Passage, ...]: ...
+
+
+class Provider(Protocol):
+    """Raises ProviderError."""
+
+    async def complete(self, request: Completion) -> Reply: ...
+    def stream(self, request: Completion) -> AsyncGenerator[Delta, None]: ...
+
+
+class Recorder(Protocol):
+    """Hands a call to the ledger durably before its answer leaves. Never raises."""
+
+    def answered(self, answer: Answer) -> None: ...
+    def failed(self, call: Call, error: PromptyardError, latency_ms: float) -> None: ...
+    def stage(self, name: str, call: Call, seconds: float) -> None: ...
+
+
+class Pipeline:
+    """Answers calls. Safe to share between all requests of one event loop."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        cache: AnswerCache,
+        epochs: Epochs,
+        coalescer: Coalescer,
+        retriever: Retriever,
+        providers: Provider,
+        recorder: Recorder,
+        price: Callable[[str, str, Usage, float], Cost],
+        show_passages: Callable[[Sequence[Passage]], str],
+        clock: Clock,
+    ) -> None:
+        self.router = router
+        self._cache = cache
+        self._epochs = epochs
+        self._coalescer = coalescer
+        self._retriever = retriever
+        self._providers = providers
+        self._recorder = recorder
+        self._price = price
+        self._show_passages = show_passages
+        self._clock = clock
+
+    async def answer(self, call: Call) -> Answer:
+        """A whole answer. Raises PromptyardError; what was routed is recorded either way."""
+        begun = self._clock.monotonic()
+        call = await self._prepare(call)
+        try:
+            found = await self._cache.find(call)
+            self._recorder.stage("cache", call, self._clock.monotonic() - begun)
+            if found.reply is not None:
+                return self._finish(call, found.reply, Layer.EXACT, found.reason, begun)
+            call, reply, layer = await self._produce_once(call)
+            return self._finish(call, reply, layer, found.reason, begun)
+        except PromptyardError as error:
+            self._recorder.failed(call, error, self._since(begun))
+            raise
+
+    async def stream(self, call: Call) -> AsyncGenerator[Delta | Answer, None]:
+        """The answer in pieces, an Answer last, which is recorded before it is yielded. Raises PromptyardError."""
+        begun = self._clock.monotonic()
+        call = await self._prepare(call)
+        recorded = False
+        try:
+            found = await self._cache.find(call)
+            if found.reply is not None:
+                answer = self._finish(call, found.reply, Layer.EXACT, found.reason, begun, self._since(begun))
+                recorded = True
+                yield Delta(delta=dict(found.reply.message))
+                yield answer
+                return
+            call = await self._ground(call)
+            first_token_ms: float | None = None
+            async with aclosing(self._providers.stream(_completion(call))) as pieces:
+                async for piece in pieces:
+                    first_token_ms = first_token_ms or self._since(begun)
+                    if piece.reply is None:
+                        yield piece
+                        continue
+                    reply = structs.replace(piece.reply, documents=_provenance(call))
+                    await self._cache.keep(call, reply)
+                    answer = self._finish(call, reply, Layer.NONE, found.reason, begun, first_token_ms)
+                    recorded = True
+                    yield answer
+        except PromptyardError as error:
+            self._recorder.failed(call, error, self._since(begun))
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            if not recorded:
+                self._recorder.failed(call, ClientGone("the client went away"), self._since(begun))
+            raise
+
+    async def _prepare(self, call: Call) -> Call:
+        """Route, bind the variables, and note the epoch that the answer will belong to."""
+        call = self.router.route(call)
+        if call.version is None:
+            return structs.replace(call, rendered=call.messages, epoch=NO_COLLECTION)
+        call = _bind(call, call.version)
+        if not call.collection:
+            return structs.replace(call, epoch=NO_COLLECTION)
+        return structs.replace(call, epoch=await self._epochs.current(call.tenant, call.collection))
+
+    async def _produce_once(self, call: Call) -> tuple[Call, Reply, Layer]:
+        """One upstream call for identical calls in flight; calls that must not share an answer go alone."""
+        if not _may_share(call):
+            grounded = await self._ground(call)
+            return grounded, await self._produce(grounded), Layer.NONE
+        grounded = call
+
+        async def lead() -> Reply:
+            nonlocal grounded
+            grounded = await self._ground(call)
+            return await self._produce(grounded)
+
+        reply, led = await self._coalescer.join(f"{self._cache.key(call)}:{call.epoch}", lead)
+        return grounded, reply, Layer.NONE if led else Layer.COALESCED
+
+    async def _ground(self, call: Call) -> Call:
+        """Fetch the documents and render the template with them."""
+        version = call.version
+        if version is None:
+            return call
+        values = dict(call.variables)
+        passages: tuple[Passage, ...] = ()
+        if version.retrieval is not None:
+            begun = self._clock.monotonic()
+            policy = version.retrieval
+            passages = await self._retriever.search(
+                call.tenant, policy.collection, call.epoch, call.query, policy.top_k
+            )
+            values[policy.into] = self._show_passages(passages)
+            self._recorder.stage("retrieve", call, self._clock.monotonic() - begun)
+        rendered = (*render(version.template, values), *call.messages)
+        return structs.replace(call, passages=passages, rendered=rendered)
+
+    async def _produce(self, call: Call) -> Reply:
+        begun = self._clock.monotonic()
+        reply = await self._providers.complete(_completion(call))
+        self._recorder.stage("provider", call, self._clock.monotonic() - begun)
+        reply = structs.replace(reply, documents=_provenance(call))
+        await self._cache.keep(call, reply)
+        return reply
+
+    def _finish(
+        self,
+        call: Call,
+        reply: Reply,
+        layer: Layer,
+        reason: str,
+        begun: float,
+        first_token_ms: float | None = None,
+    ) -> Answer:
+        charged = self._price(reply.provider, reply.model, reply.usage, call.received_at)
+        served_free = layer is not Layer.NONE
+        answer = Answer(
+            call=call,
+            reply=reply,
+            layer=layer,
+            cost=structs.replace(charged, usd=Decimal(0)) if served_free else charged,
+            saved_usd=charged.usd if served_free else Decimal(0),
+            latency_ms=self._since(begun),
+            first_token_ms=first_token_ms,
+            cache_reason=reason,
+        )
+        self._recorder.answered(answer)
+        return answer
+
+    def _since(self, begun: float) -> float:
+        return (self._clock.monotonic() - begun) * 1000
+
+
+def _bind(call: Call, version: PromptVersion) -> Call:
+    values = bind(version, call.variables)
+    policy = version.retrieval
+    query = render_text(policy.query, values) if policy else ""
+    params = {**version.params, **call.params}
+    return structs.replace(
+        call,
+        variables=values,
+        params=params,
+        chain=call.chain or version.chain,
+        collection=policy.collection if policy else "",
+        query=query,
+    )
+
+
+def _may_share(call: Call) -> bool:
+    """Evidence is made for each user anew; what may vary or is nobody else's business is not shared either."""
+    version = call.version
+    return not (
+        call.evidence
+        or not call.epoch
+        or (version is not None and version.personal)
+        or call.params.get("temperature") != 0
+    )
+
+
+def _completion(call: Call) -> Completion:
+    version = call.version
+    return Completion(
+        call_id=call.id,
+        messages=call.rendered,
+        params=call.params,
+        chain=call.chain or (ModelRef.parse(call.model),),
+        total_timeout=version.total_timeout if version else 30.0,
+    )
+
+
+def _provenance(call: Call) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"doc:{call.collection}/{p.document}@{p.version}" for p in call.passages))

@@ -1,0 +1,107 @@
+"""Where gateways and control plane meet about routes: the state Redis, and SQL behind it.
+
+Keys: ``py:routing`` holds the table (JSON), ``py:routing:changed`` announces a revision, and
+``py:gateway:<instance>`` is a gateway's heartbeat: the revision it serves by, with a TTL.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.errors import StorageUnavailable
+from gateway.types import RoutingTable
+
+ROUTING_KEY = "py:routing"
+CHANGED_CHANNEL = "py:routing:changed"
+HEARTBEAT_PREFIX = "py:gateway:"
+
+# Sets the table only if it is newer, so that two publishers in a race cannot turn time back.
+_PUBLISH = """
+local known = tonumber(redis.call('HGET', KEYS[1], 'revision') or '-1')
+if tonumber(ARGV[1]) < known then return 0 end
+redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'table', ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[1])
+return 1
+"""
+
+TROUBLE = (RedisError, OSError, asyncio.TimeoutError)
+
+
+class RoutingStore:
+    """Publishes and loads the routing table and the gateways' heartbeats. Every method raises StorageUnavailable."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._publish = redis.register_script(_PUBLISH)
+
+    async def publish(self, table: RoutingTable) -> bool:
+        """Make the table known; False if a newer one already is."""
+        try:
+            body = msgspec.json.encode(table)
+            return bool(await self._publish(keys=[ROUTING_KEY], args=[table.revision, body, CHANGED_CHANNEL]))
+        except TROUBLE as error:
+            raise _unavailable(error) from error
+
+    async def revision(self) -> int:
+        """The published revision, -1 if none is."""
+        try:
+            value = await self._awaited(self._redis.hget(ROUTING_KEY, "revision"))
+            return int(value) if value is not None else -1
+        except TROUBLE as error:
+            raise _unavailable(error) from error
+
+    async def load(self) -> RoutingTable | None:
+        """The published table. A table that does not decode raises ``msgspec.DecodeError``: keep the last good one."""
+        try:
+            value = await self._awaited(self._redis.hget(ROUTING_KEY, "table"))
+        except TROUBLE as error:
+            raise _unavailable(error) from error
+        return msgspec.json.decode(value, type=RoutingTable) if value else None
+
+    async def beat(self, instance: str, revision: int, ttl: float) -> None:
+        """Say that this gateway lives and serves by this revision."""
+        try:
+            await self._redis.set(HEARTBEAT_PREFIX + instance, revision, px=int(ttl * 1000))
+        except TROUBLE as error:
+            raise _unavailable(error) from error
+
+    async def leave(self, instance: str) -> None:
+        """Take the heartbeat back at a clean stop."""
+        try:
+            await self._redis.delete(HEARTBEAT_PREFIX + instance)
+        except TROUBLE as error:
+            raise _unavailable(error) from error
+
+    async def live(self) -> Mapping[str, int]:
+        """Revision by instance of every gateway whose heartbeat has not expired."""
+        try:
+            keys = [key async for key in self._redis.scan_iter(match=HEARTBEAT_PREFIX + "*", count=500)]
+            values = await self._redis.mget(keys) if keys else []
+        except TROUBLE as error:
+            raise _unavailable(error) from error
+        return {
+            key.decode().removeprefix(HEARTBEAT_PREFIX): int(value)
+            for key, value in zip(keys, values, strict=True)
+            if value is not None
+        }
+
+    async def wait_until_live(self, revision: int, *, patience: float = 5.0, interval: float = 0.02) -> dict[str, int]:
+        """Wait until every live gateway serves by ``revision`` or a later one; returns those that do not in time."""
+        deadline = asyncio.get_running_loop().time() + patience
+        while True:
+            behind = {name: known for name, known in (await self.live()).items() if known < revision}
+            if not behind or asyncio.get_running_loop().time() >= deadline:
+                return behind
+            await asyncio.sleep(interval)
+
+    @staticmethod
+    async def _awaited(value: Any) -> Any:
+        return await value
+
+
+def _unavailable(error: Exception) -> StorageUnavailable:
+    return StorageUnavailable(f"the state Redis did not answer: {type(error).__name__}")
