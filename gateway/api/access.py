@@ -1,0 +1,54 @@
+"""Who is calling, and how large a body they may send."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from starlette.requests import Request
+
+from gateway.auth.authenticator import require
+from gateway.errors import BodyTooLarge, MalformedBody
+from gateway.types import Principal
+
+if TYPE_CHECKING:
+    from gateway.compose import Gateway
+
+
+def gateway_of(request: Request) -> "Gateway":
+    return cast("Gateway", request.app.state.gateway)
+
+
+async def principal(request: Request, scope: str) -> Principal:
+    """Raises Unauthenticated or Forbidden, or StorageUnavailable for an unknown key while SQL is down."""
+    headers = request.headers
+    known = await gateway_of(request).authenticator.authenticate(headers.get("authorization"), headers.get("x-api-key"))
+    require(known, scope)
+    return known
+
+
+async def read_body(request: Request) -> bytes:
+    """Raises BodyTooLarge as soon as the bound is passed, whatever Content-Length claims."""
+    limit = gateway_of(request).settings.max_body_bytes
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge(f"the body has {declared} bytes, {limit} are allowed")
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit:
+            raise BodyTooLarge(f"the body has more than {limit} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def read_json(request: Request) -> Mapping[str, Any]:
+    """The body as a JSON object. Raises MalformedBody, BodyTooLarge."""
+    body = await read_body(request)
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedBody("the body is JSON, but not an object")
+    return value

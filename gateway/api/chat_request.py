@@ -1,0 +1,135 @@
+"""OpenAI's chat-completions body, read into a Call. Pure."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from gateway.errors import InvalidRequest
+from gateway.types import CacheMode, Call, Message, ModelRef, Origin, Principal
+
+MANAGED = "prompt:"
+_OURS = frozenset({"model", "messages", "stream", "stream_options", "user", "variables", "promptyard"})
+
+
+def read_call(
+    body: Mapping[str, Any], *, call_id: str, now: float, principal: Principal, providers: Collection[str]
+) -> Call:
+    """A Call from the body. Raises InvalidRequest, naming the field.
+
+    ``model`` is ``prompt:<name>`` or ``prompt:<name>@<version>`` for a managed prompt, and ``gpt-...``, ``claude-...``
+    or ``<provider>/<model>`` for a raw call. Every field that is not ours goes to the provider and into the cache key.
+    """
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest(
+            "'model' must be a string", hint="'prompt:<name>' for a managed prompt, or a model's name."
+        )
+    options = _options(body.get("promptyard"))
+    name, _, pinned = model.removeprefix(MANAGED).partition("@") if model.startswith(MANAGED) else ("", "", "")
+    if model.startswith(MANAGED) and not name:
+        raise InvalidRequest("the prompt's name is missing", hint="Write model='prompt:<name>'.")
+    params = {key: value for key, value in body.items() if key not in _OURS}
+    _check_params(params)
+    return Call(
+        id=call_id,
+        tenant=principal.tenant,
+        key_id=principal.key_id,
+        received_at=now,
+        origin=_origin(options, principal),
+        prompt=name,
+        pinned=pinned,
+        variables=_object(body, "variables"),
+        messages=_messages(body.get("messages"), required=not name),
+        model="" if name else str(model_ref(model, providers)),
+        params=params,
+        user=_user(body.get("user")),
+        stream=_flag(body, "stream"),
+        cache=_cache_mode(options),
+    )
+
+
+def wants_usage(body: Mapping[str, Any]) -> bool:
+    """Whether the caller asked for a usage chunk at the stream's end."""
+    options = body.get("stream_options")
+    return isinstance(options, Mapping) and bool(options.get("include_usage"))
+
+
+def model_ref(model: str, providers: Collection[str]) -> ModelRef:
+    """``<provider>/<model>`` as written; a bare name by its family: ``claude...`` is Anthropic's, the rest OpenAI's."""
+    provider, slash, rest = model.partition("/")
+    if slash and rest and provider in providers:
+        return ModelRef(provider, rest)
+    return ModelRef("anthropic" if model.startswith("claude") else "openai", model)
+
+
+def _messages(value: Any, *, required: bool) -> tuple[Message, ...]:
+    if value is None or value == []:
+        if required:
+            raise InvalidRequest("'messages' must be a list with at least one message")
+        return ()
+    if not isinstance(value, list):
+        raise InvalidRequest("'messages' must be a list")
+    for index, message in enumerate(value):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise InvalidRequest(f"messages[{index}] must be an object with a 'role'")
+    return tuple(value)
+
+
+def _check_params(params: Mapping[str, Any]) -> None:
+    if params.get("n") not in (None, 1):
+        raise InvalidRequest("'n' greater than 1 is not supported", hint="Send several calls.")
+    if params.get("logprobs"):
+        raise InvalidRequest("'logprobs' is not supported", hint="Leave it out.")
+    for name in ("temperature", "top_p"):
+        value = params.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InvalidRequest(f"'{name}' must be a number")
+
+
+def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{name}' must be an object")
+    return value
+
+
+def _options(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest("'promptyard' must be an object", hint='Such as {"cache": "bypass"}.')
+    return value
+
+
+def _flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value not in (None, True, False):
+        raise InvalidRequest(f"'{name}' must be true or false")
+    return bool(value)
+
+
+def _user(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > 200:
+        raise InvalidRequest("'user' must be a string of at most 200 characters")
+    return value
+
+
+def _cache_mode(options: Mapping[str, Any]) -> CacheMode:
+    value = options.get("cache", "default")
+    try:
+        return CacheMode(value)
+    except ValueError:
+        allowed = ", ".join(mode.value for mode in CacheMode)
+        raise InvalidRequest("promptyard.cache is not known", hint=f"One of: {allowed}.") from None
+
+
+def _origin(options: Mapping[str, Any], principal: Principal) -> Origin:
+    value = options.get("origin", "live")
+    if value == "live":
+        return Origin.LIVE
+    if "admin" not in principal.scopes or value not in {origin.value for origin in Origin}:
+        raise InvalidRequest("promptyard.origin is for keys with the scope 'admin'")
+    return Origin(value)

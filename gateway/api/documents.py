@@ -1,0 +1,54 @@
+"""``/v1/documents/{collection}/{id}``: what grounds the answers."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from gateway.api.access import gateway_of, principal
+from gateway.api.responses import JsonResponse
+from gateway.errors import UnknownDocument
+
+router = APIRouter(prefix="/v1/documents", tags=["documents"])
+
+
+class Document(BaseModel):
+    """A document as it is written."""
+
+    title: str = Field("", max_length=500)
+    text: str = Field(min_length=1, max_length=1_000_000)
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+
+@router.put("/{collection}/{document_id}")
+async def put(request: Request, collection: str, document_id: str, body: Document) -> Response:
+    """When this has returned, no worker serves an answer that was made from the version before."""
+    caller = await principal(request, "documents:write")
+    state = await gateway_of(request).documents.put(
+        caller.tenant, collection, document_id, title=body.title, text=body.text, attributes=body.attributes
+    )
+    return JsonResponse(state)
+
+
+@router.delete("/{collection}/{document_id}")
+async def delete(request: Request, collection: str, document_id: str) -> Response:
+    """When this has returned, no worker serves an answer that was made from the document."""
+    caller = await principal(request, "documents:write")
+    state = await gateway_of(request).documents.delete(caller.tenant, collection, document_id)
+    return JsonResponse(state)
+
+
+@router.get("/{collection}/{document_id}")
+async def get(request: Request, collection: str, document_id: str) -> Response:
+    caller = await principal(request, "documents:read")
+    document = await gateway_of(request).documents.get(caller.tenant, collection, document_id)
+    if document is None:
+        raise UnknownDocument(f"there is no document {document_id!r} in {collection!r}")
+    return JsonResponse(document)
+
+
+@router.get("/{collection}")
+async def list_documents(request: Request, collection: str) -> Response:
+    caller = await principal(request, "documents:read")
+    return JsonResponse({"documents": await gateway_of(request).documents.list(caller.tenant, collection)})

@@ -1,0 +1,64 @@
+"""The gateway's application: lifespan and routes. ``python -m gateway.app`` serves it."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from gateway import compose as composition
+from gateway.api import documents, feedback, health, prompts, responses
+from gateway.api.chat import chat_completions
+from gateway.errors import PromptyardError
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application for these settings. Connections are opened when it starts, not here."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        gateway = composition.compose(settings)
+        app.state.gateway = gateway
+        await gateway.start()
+        gc.collect()
+        gc.freeze()  # what lives as long as the process need not be looked at by every collection
+        try:
+            yield
+        finally:
+            await gateway.stop()
+
+    app = FastAPI(title="promptyard gateway", version="0.1.0", lifespan=lifespan)
+    app.add_exception_handler(PromptyardError, responses.on_promptyard_error)
+    app.add_exception_handler(RequestValidationError, responses.on_validation_error)
+    app.add_exception_handler(HTTPException, responses.on_http_error)
+    app.add_exception_handler(Exception, responses.on_unexpected_error)
+    # A plain route: FastAPI's per-route machinery would cost more than the rest of a cached answer.
+    app.add_route("/v1/chat/completions", chat_completions, methods=["POST"])
+    for resource in (feedback, documents, prompts, health):
+        app.include_router(resource.router)
+    return app
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; calls in flight are finished first, for at most 30 s."""
+    settings = Settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=30,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The one place where the online path is put together: for the app, and for the flows' own LLM calls."""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+from sqlalchemy import Engine, text
+
+from gateway.auth.authenticator import Authenticator
+from gateway.cache.coalesce import Coalescer
+from gateway.cache.epochs import Epochs
+from gateway.cache.exact import ExactCache
+from gateway.clock import Clock, SystemClock, new_id
+from gateway.embedding.base import Embedder
+from gateway.embedding.build import build_embedder
+from gateway.ledger.recorder import SpoolRecorder
+from gateway.ledger.spool import Spool
+from gateway.pipeline import Pipeline
+from gateway.pricing import price
+from gateway.prompts.router import Router
+from gateway.prompts.routing_store import RoutingStore
+from gateway.prompts.watcher import Watcher
+from gateway.providers.build import build_chain
+from gateway.providers.fallback import FallbackChain
+from gateway.retrieval.documents import Documents
+from gateway.retrieval.passages import render_passages
+from gateway.retrieval.search import Retriever
+from gateway.settings import Settings
+from gateway.storage.engine import make_engine, reading
+from gateway.storage.redis_store import connect
+from gateway.telemetry import Metrics
+from gateway.types import RoutingTable
+
+
+@dataclass
+class Gateway:
+    """Everything that answers calls in one process and one event loop. ``start`` it before use, ``stop`` it after."""
+
+    settings: Settings
+    clock: Clock
+    instance: str
+    engine: Engine
+    cache_redis: "Redis"
+    state_redis: "Redis"
+    pipeline: Pipeline
+    providers: FallbackChain
+    embedder: Embedder
+    cache: ExactCache
+    epochs: Epochs
+    documents: Documents
+    routing: RoutingStore
+    authenticator: Authenticator
+    spool: Spool
+    recorder: SpoolRecorder
+    metrics: Metrics
+    watcher: Watcher
+    provider_names: frozenset[str]
+    _in_flight: int = field(default=0, init=False)
+
+    async def start(self) -> None:
+        await self.watcher.start()
+
+    async def stop(self) -> None:
+        """Close every connection; safe to call once, after the last answer."""
+        await self.watcher.stop()
+        await self.close()
+
+    async def close(self) -> None:
+        """As ``stop``, for a gateway that was never started."""
+        await self.providers.aclose()
+        await self.cache_redis.aclose()
+        await self.state_redis.aclose()
+        self.spool.close()
+        self.engine.dispose()
+
+    def admit(self) -> bool:
+        """Take a place among the calls in flight, if there is one left."""
+        if self._in_flight >= self.settings.max_in_flight:
+            return False
+        self._in_flight += 1
+        self.metrics.in_flight.set(self._in_flight)
+        return True
+
+    def release(self) -> None:
+        self._in_flight -= 1
+        self.metrics.in_flight.set(self._in_flight)
+
+    async def health(self) -> dict[str, Any]:
+        """Whether each dependency answers within its time-out. Never raises."""
+        names = ("cache_redis", "state_redis", "sql")
+        answers = await asyncio.gather(
+            self._answers(self.cache_redis.ping()),
+            self._answers(self.state_redis.ping()),
+            self._answers(asyncio.to_thread(self._ask_sql)),
+        )
+        checks = dict(zip(names, answers, strict=True))
+        for name, up in checks.items():
+            self.metrics.degraded.labels(name).set(up)
+        table = self.pipeline.router.table
+        return {
+            "status": "ok" if all(answers) else "degraded",
+            "checks": {name: "up" if up else "down" for name, up in checks.items()},
+            "routing_revision": table.revision,
+            "prompts": len(table.routes),
+            "instance": self.instance,
+            "embedder": self.embedder.name,
+        }
+
+    async def _answers(self, question: Awaitable[Any]) -> bool:
+        try:
+            await asyncio.wait_for(question, timeout=2 * self.settings.redis_timeout + 1)
+        except Exception:  # whatever is wrong with it: it does not answer
+            return False
+        return True
+
+    def _ask_sql(self) -> None:
+        with reading(self.engine) as session:
+            session.execute(text("select 1"))
+
+
+def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gateway") -> Gateway:
+    """Put the online path together. Opens no connection yet; the spool's directory is made."""
+    clock = clock or SystemClock()
+    entropy = random.SystemRandom()
+    instance = f"{role}-{socket.gethostname()}-{os.getpid()}-{new_id('i', clock)[-6:]}"
+    engine = make_engine(settings.sql_url, timeout=settings.sql_timeout, pool_size=settings.sql_pool_size)
+    cache_redis = connect(
+        settings.cache_redis_url, timeout=settings.redis_timeout, connections=settings.redis_connections
+    )
+    state_redis = connect(
+        settings.state_redis_url, timeout=settings.redis_timeout, connections=settings.redis_connections, guarded=True
+    )
+    metrics = Metrics()
+    embedder = build_embedder(settings)
+    epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout)
+    cache = ExactCache(cache_redis, epochs, clock=clock, entropy=entropy, timeout=settings.redis_timeout)
+    spool = Spool(settings.spool_directory, instance, max_bytes=settings.spool_max_bytes, clock=clock)
+    recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on")
+    providers = build_chain(settings, clock, entropy)
+    router = Router()
+    pipeline = Pipeline(
+        router=router,
+        cache=cache,
+        epochs=epochs,
+        coalescer=Coalescer(),
+        retriever=Retriever(engine, embedder),
+        providers=providers,
+        recorder=recorder,
+        price=price,
+        show_passages=render_passages,
+        clock=clock,
+    )
+    routing = RoutingStore(state_redis)
+
+    def note_revision(table: RoutingTable) -> None:
+        metrics.routing_revision.set(table.revision)
+
+    watcher = Watcher(
+        router,
+        routing,
+        state_redis,
+        engine,
+        instance=instance,
+        snapshot=settings.routing_snapshot,
+        heartbeat_ttl=settings.heartbeat_ttl,
+        on_swap=note_revision,
+    )
+    return Gateway(
+        settings=settings,
+        clock=clock,
+        instance=instance,
+        engine=engine,
+        cache_redis=cache_redis,
+        state_redis=state_redis,
+        pipeline=pipeline,
+        providers=providers,
+        embedder=embedder,
+        cache=cache,
+        epochs=epochs,
+        documents=Documents(engine, epochs, embedder, clock),
+        routing=routing,
+        authenticator=Authenticator(engine, clock, ttl=settings.key_cache_ttl),
+        spool=spool,
+        recorder=recorder,
+        metrics=metrics,
+        watcher=watcher,
+        provider_names=frozenset(settings.provider_settings()),
+    )

@@ -1,0 +1,56 @@
+"""The pipeline's hand-off: metrics at once, the ledger by the spool, both before the answer leaves."""
+
+import logging
+
+from gateway.clock import Clock
+from gateway.errors import PromptyardError, StorageUnavailable
+from gateway.ledger.records import call_record, failure_record, score_record
+from gateway.ledger.spool import Spool, SpoolFull
+from gateway.telemetry import Metrics
+from gateway.types import Answer, Call
+
+log = logging.getLogger(__name__)
+
+
+class SpoolRecorder:
+    """Counts and records. A spool that cannot take a record is counted and logged, and never fails a call."""
+
+    def __init__(self, spool: Spool, metrics: Metrics, clock: Clock, *, keep_content: bool = True) -> None:
+        self._spool = spool
+        self._metrics = metrics
+        self._clock = clock
+        self._keep_content = keep_content
+
+    def answered(self, answer: Answer) -> None:
+        self._metrics.answered(answer)
+        self._hand_over("call", call_record(answer, content=self._keep_content))
+
+    def failed(self, call: Call, error: PromptyardError, latency_ms: float) -> None:
+        self._metrics.failed(call, error.code)
+        self._hand_over("call", failure_record(call, error, latency_ms, content=self._keep_content))
+
+    def stage(self, name: str, call: Call, seconds: float) -> None:
+        self._metrics.stage(name, seconds)
+
+    def feedback(self, *, tenant: str, call_id: str, metric: str, value: float, comment: str) -> None:
+        """Raises StorageUnavailable when the spool is full: the caller may send the feedback again."""
+        record = score_record(
+            call_id=call_id,
+            tenant=tenant,
+            metric=metric,
+            source="feedback",
+            value=value,
+            reason=comment,
+            scored_at=self._clock.now(),
+        )
+        try:
+            self._spool.append("score", record)
+        except (SpoolFull, OSError) as error:
+            raise StorageUnavailable("the feedback could not be kept", retry_after=5) from error
+
+    def _hand_over(self, kind: str, record: dict[str, object]) -> None:
+        try:
+            self._spool.append(kind, record)
+        except (SpoolFull, OSError) as error:
+            self._metrics.ledger_rejected.inc()
+            log.error("the ledger misses a %s (%s): is the ledger-writer running?", kind, type(error).__name__)

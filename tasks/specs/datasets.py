@@ -1,0 +1,90 @@
+"""Golden and must-pass sets: one JSON object a line, checked with line numbers."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.specs.model import Assertion
+
+
+class GoldenItem(BaseModel):
+    """A question with what a right answer is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")
+    variables: dict[str, str]
+    reference: str = ""
+    answerable: bool = True
+    documents: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    assertions: tuple[Assertion, ...] = ()
+
+
+class DatasetError(ValueError):
+    """A dataset has broken lines; ``problems`` names each by number."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+def read_items(path: Path, *, variables: Collection[str], must_assert: bool) -> tuple[GoldenItem, ...]:
+    """The items in file order. Raises DatasetError with up to ten broken lines."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DatasetError([f"{path.name}: there is no such file beside the spec"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError([f"{path.name}: cannot be read: {error}"]) from None
+    items: list[GoldenItem] = []
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            item = GoldenItem.model_validate(msgspec.json.decode(line))
+            _check(item, variables, must_assert, seen)
+        except (msgspec.DecodeError, ValidationError, ValueError) as error:
+            problems.append(f"{path.name} line {number}: {_words(error)}")
+            continue
+        seen[item.id] = number
+        items.append(item)
+    if not problems and not items:
+        problems.append(f"{path.name}: has no items")
+    if problems:
+        more = [f"{path.name}: and {len(problems) - 10} more"] if len(problems) > 10 else []
+        raise DatasetError(problems[:10] + more)
+    return tuple(items)
+
+
+def digest(items: Sequence[GoldenItem]) -> str:
+    """SHA-256 (hex) over the items' canonical JSON, in order of their ids."""
+    ordered: list[dict[str, Any]] = [item.model_dump(mode="json") for item in sorted(items, key=lambda item: item.id)]
+    return hashlib.sha256(msgspec.json.encode(ordered, order="deterministic")).hexdigest()
+
+
+def _check(item: GoldenItem, variables: Collection[str], must_assert: bool, seen: dict[str, int]) -> None:
+    if item.id in seen:
+        raise ValueError(f"the id {item.id!r} is taken by line {seen[item.id]}")
+    if unknown := sorted(set(item.variables) - set(variables)):
+        raise ValueError(f"the prompt has no variable {unknown[0]!r}")
+    if must_assert and not item.assertions:
+        raise ValueError("a must-pass case needs at least one assertion")
+    if not must_assert and not item.reference:
+        raise ValueError("a golden item needs a 'reference'")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"]
+    if isinstance(error, msgspec.DecodeError):
+        return f"is not a JSON object: {error}"
+    return str(error)

@@ -1,0 +1,236 @@
+"""The shape of a prompt.yaml. Every field is checked; an unknown one is an error, because it is usually a typo."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from gateway.prompts.template import TemplateError, names
+from gateway.types import ModelRef
+
+SEMVER = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(value: Any) -> Any:
+    """``90``, ``"90s"``, ``"15m"``, ``"24h"`` or ``"7d"`` in seconds."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", value)
+        if not match:
+            raise ValueError(f"{value!r} is not a duration: write 90s, 15m, 24h or 7d")
+        return float(match.group(1)) * _UNITS[match.group(2)]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and strict about unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TemplateMessage(Section):
+    """One message of the template."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str
+
+    @field_validator("content")
+    @classmethod
+    def _parses(cls, value: str) -> str:
+        try:
+            names(value)
+        except TemplateError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+
+class VariableSpec(Section):
+    """A variable that the caller gives."""
+
+    description: str = ""
+    required: bool = True
+    default: str = ""
+    max_chars: int = Field(20_000, ge=1, le=200_000)
+
+
+class RetrievalSpec(Section):
+    """Which documents ground the answer."""
+
+    collection: str = Field(pattern=r"^[A-Za-z0-9._-]{1,120}$")
+    query: str = "{{question}}"
+    top_k: int = Field(4, ge=1, le=50)
+    into: str = Field("context", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class ModelSpec(Section):
+    """The chain of models, first choice first, and how they are sampled."""
+
+    chain: tuple[str, ...] = Field(min_length=1, max_length=6)
+    temperature: float | None = Field(0.0, ge=0, le=2)
+    max_tokens: int | None = Field(None, ge=1, le=200_000)
+    timeout: Duration = Field(30.0, le=60)
+    params: dict[str, Any] = Field(default_factory=dict, description="Further parameters in OpenAI's names.")
+
+    @field_validator("chain")
+    @classmethod
+    def _links(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for link in value:
+            ModelRef.parse(link)
+        return value
+
+
+class CacheSpec(Section):
+    """The answer cache of this prompt."""
+
+    exact: bool = True
+    ttl: Duration = 86_400.0
+    above_zero: bool = Field(False, description="Keep answers above temperature 0 too.")
+    warm_top: int = Field(50, ge=0, le=5000)
+
+
+class Assertion(Section):
+    """A check of an answer's text that needs no model."""
+
+    type: Literal["contains", "not_contains", "regex", "max_words", "cites", "refuses"]
+    value: str | int | bool = ""
+
+    @model_validator(mode="after")
+    def _value_fits(self) -> Self:
+        wanted: dict[str, type] = {"contains": str, "not_contains": str, "regex": str, "max_words": int}
+        kind = wanted.get(self.type)
+        if kind and (not isinstance(self.value, kind) or isinstance(self.value, bool) or self.value == ""):
+            raise ValueError(f"{self.type!r} needs a value of type {kind.__name__}")
+        if self.type == "refuses" and not isinstance(self.value, bool):
+            raise ValueError("'refuses' needs true or false")
+        if self.type == "regex":
+            try:
+                re.compile(str(self.value))
+            except re.error as error:
+                raise ValueError(f"{self.value!r} is not a regular expression: {error}") from None
+        return self
+
+
+class JudgeSpec(Section):
+    """The model that scores answers, and what it looks at."""
+
+    model: str = "openai/gpt-4.1"
+    criteria: tuple[str, ...] = ("accuracy", "helpfulness")
+
+    @field_validator("model")
+    @classmethod
+    def _ref(cls, value: str) -> str:
+        ModelRef.parse(value)
+        return value
+
+
+class GateSpec(Section):
+    """When a version may go on. ``margin``: how much worse than production its mean score may be."""
+
+    golden: str = "golden.jsonl"
+    must_pass: str = ""
+    judge: JudgeSpec = Field(default_factory=JudgeSpec)
+    assertions: tuple[Assertion, ...] = ()
+    margin: float = Field(0.05, ge=0, le=1)
+    floor: Share = 0.8
+    alpha: float = Field(0.05, gt=0, lt=1)
+    repeats: int = Field(1, ge=1, le=20)
+
+
+class CanarySpec(Section):
+    """How live traffic decides. ``steps`` are percent of the users; they only grow."""
+
+    steps: tuple[float, ...] = (10.0, 25.0, 50.0)
+    alpha: float = Field(0.05, gt=0, lt=1)
+    margin: float = Field(0.05, gt=0, lt=1)
+    tolerance: float = Field(0.0, ge=0, lt=1, description="How much worse is still no reason to roll back.")
+    block_stable_users: int = Field(1, ge=1, le=20, description="k: stable users that one canary user is held against.")
+    window: Duration = Field(900.0, description="How long a user's answers are collected before they count.")
+    min_step: Duration = Field(300.0, description="A step lasts at least this long.")
+    min_blocks: int = Field(10, ge=1, description="A step sees at least this many canary users.")
+    max_duration: Duration = Field(14 * 86_400.0, description="After this the release ends inconclusive.")
+    evidence_share: Share = Field(
+        1.0, description="Share of each arm's users whose calls bypass the cache as evidence."
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _grow(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or list(value) != sorted(set(value)) or value[0] <= 0 or value[-1] > 95:
+            raise ValueError("steps must grow, above 0 and at most 95 percent, such as [10, 25, 50]")
+        return value
+
+
+class BudgetSpec(Section):
+    """What the prompt may cost."""
+
+    daily_usd: float | None = Field(None, gt=0)
+    alert_at: Share = 0.8
+
+
+class Approval(StrEnum):
+    NONE = "none"
+    REQUIRED = "required"
+
+
+class PromptSpec(Section):
+    """A whole prompt.yaml."""
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")
+    version: str
+    description: str = ""
+    author: str = ""
+    changelog: str = ""
+    template: tuple[TemplateMessage, ...] = Field(min_length=1)
+    variables: dict[str, VariableSpec] = Field(default_factory=dict)
+    retrieval: RetrievalSpec | None = None
+    model: ModelSpec
+    cache: CacheSpec = Field(default_factory=CacheSpec)
+    gate: GateSpec = Field(default_factory=GateSpec)
+    canary: CanarySpec = Field(default_factory=CanarySpec)
+    budget: BudgetSpec = Field(default_factory=BudgetSpec)
+    approval: Approval = Approval.NONE
+    personal: bool = Field(False, description="Answers are one user's own: no cache keeps them.")
+
+    @field_validator("version")
+    @classmethod
+    def _semver(cls, value: str) -> str:
+        if not SEMVER.match(value):
+            raise ValueError(f"{value!r} is not a semantic version such as 1.2.0")
+        return value
+
+    @field_validator("variables")
+    @classmethod
+    def _variable_names(cls, value: dict[str, VariableSpec]) -> dict[str, VariableSpec]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} cannot be a variable's name: letters, digits and underscores only")
+        return value
+
+    @model_validator(mode="after")
+    def _variables_are_declared(self) -> Self:
+        declared = set(self.variables)
+        filled = {self.retrieval.into} if self.retrieval else set()
+        used = {name for message in self.template for name in names(message.content)}
+        if undeclared := sorted(used - declared - filled):
+            raise ValueError(
+                f"the template uses {{{{{undeclared[0]}}}}}, which is not declared under 'variables'"
+                + (f" (nor is it what retrieval fills, {{{{{self.retrieval.into}}}}})" if self.retrieval else "")
+            )
+        if self.retrieval:
+            asked = set(names(self.retrieval.query))
+            if undeclared := sorted(asked - declared):
+                raise ValueError(f"retrieval.query uses {{{{{undeclared[0]}}}}}, which is not declared")
+            if self.retrieval.into not in used:
+                raise ValueError(f"retrieval fills {{{{{self.retrieval.into}}}}}, but the template does not use it")
+            if self.retrieval.into in declared:
+                raise ValueError(f"{{{{{self.retrieval.into}}}}} is filled by retrieval: take it out of 'variables'")
+            used |= asked
+        if unused := sorted(declared - used):
+            raise ValueError(f"the variable {unused[0]!r} is declared but never used")
+        return self

@@ -1,0 +1,86 @@
+"""From files to a checked spec, with errors that name the place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tasks.specs.datasets import DatasetError, GoldenItem, read_items
+from tasks.specs.model import PromptSpec
+
+
+class SpecError(ValueError):
+    """A spec cannot be used. ``problems`` has one line each, naming file and field."""
+
+    def __init__(self, path: Path, problems: list[str]) -> None:
+        self.path = path
+        self.problems = problems
+        super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """A spec with the datasets beside it, all read and checked."""
+
+    path: Path
+    folder: Path
+    """Where ``documents/`` and the datasets are: beside the file that the spec extends, if it does."""
+    spec: PromptSpec
+    golden: tuple[GoldenItem, ...]
+    must_pass: tuple[GoldenItem, ...]
+
+
+def read_spec(path: Path) -> SpecFile:
+    """Raises SpecError; nothing is registered or changed by reading."""
+    path = Path(path)
+    content, home = _merged(path)
+    try:
+        spec = PromptSpec.model_validate(content)
+    except ValidationError as error:
+        raise SpecError(path, [_line(problem) for problem in error.errors()]) from None
+    golden = _items(path, home, spec.gate.golden, spec, must_assert=False)
+    must_pass = _items(path, home, spec.gate.must_pass, spec, must_assert=True)
+    return SpecFile(path=path, folder=home, spec=spec, golden=golden, must_pass=must_pass)
+
+
+def _merged(path: Path, depth: int = 0) -> tuple[dict[str, Any], Path]:
+    """The file over what it extends; the folder is that of the outermost base, where the datasets are."""
+    if depth > 5:
+        raise SpecError(path, ["'extends' goes deeper than 5 files: is there a circle?"])
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(path, ["there is no such file"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(path, [f"cannot be read: {error}"]) from None
+    except yaml.YAMLError as error:
+        raise SpecError(path, [f"is not YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(content, dict):
+        raise SpecError(path, ["must be a mapping with name, version, template ..."])
+    base = content.pop("extends", None)
+    if base is None:
+        return content, path.parent
+    below, home = _merged((path.parent / str(base)).resolve(), depth + 1)
+    return {**below, **content}, home
+
+
+def _items(path: Path, home: Path, name: str, spec: PromptSpec, *, must_assert: bool) -> tuple[GoldenItem, ...]:
+    if not name:
+        return ()
+    try:
+        return read_items(home / name, variables=spec.variables.keys(), must_assert=must_assert)
+    except DatasetError as error:
+        raise SpecError(path, error.problems) from None
+
+
+def _line(problem: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "there is no such field; is it misspelt?"
+    if problem["type"] == "missing":
+        message = "is missing"
+    return f"{where}: {message}" if where else message
