@@ -1,11 +1,12 @@
 """The engine: sync SQLAlchemy for both planes (the gateway calls it from a small thread pool, off the hot path)."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -17,15 +18,25 @@ def make_engine(url: str, *, timeout: float = 5.0, pool_size: int = 5) -> Engine
 
     ``timeout`` (seconds) bounds the wait for a lock, a connection and, on PostgreSQL, a statement. SQLite runs in WAL
     mode, and every transaction that may write begins with ``BEGIN IMMEDIATE``, so that none fails half-way on a lock
-    upgrade (https://www.sqlite.org/lang_transaction.html).
+    upgrade (https://www.sqlite.org/lang_transaction.html). Statements' parameters never show in errors: they hold
+    questions, answers and hashes of keys.
     """
     parsed = make_url(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": timeout, "check_same_thread": False})
+        in_file = bool(parsed.database) and parsed.database != ":memory:"
+        engine = create_engine(
+            parsed,
+            connect_args={"timeout": timeout, "check_same_thread": False},
+            hide_parameters=True,
+            **({"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": timeout} if in_file else {}),
+        )
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        if in_file and parsed.database:
+            event.listen(engine, "connect", _remember_inode(parsed.database))
+            event.listen(engine, "checkout", _refuse_other_inode(parsed.database))
         return engine
     options = f"-c statement_timeout={int(timeout * 1000)} -c lock_timeout={int(timeout * 1000)}"
     return create_engine(
@@ -35,6 +46,7 @@ def make_engine(url: str, *, timeout: float = 5.0, pool_size: int = 5) -> Engine
         pool_timeout=timeout,
         pool_pre_ping=True,
         pool_recycle=1800,
+        hide_parameters=True,
         connect_args={"connect_timeout": max(1, int(timeout)), "options": options},
     )
 
@@ -53,16 +65,45 @@ def _begin_sqlite(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")
 
 
+def _remember_inode(path: str) -> Callable[[Any, Any], None]:
+    def remember(_connection: Any, record: Any) -> None:
+        record.info["inode"] = _inode(path)
+
+    return remember
+
+
+def _refuse_other_inode(path: str) -> Callable[[Any, Any, Any], None]:
+    """A pooled connection to a file that was removed or replaced would commit into the void, and say that it did."""
+
+    def refuse(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info.get("inode") != _inode(path):
+            raise DisconnectionError("the SQLite file was removed or replaced")
+
+    return refuse
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
-    """One transaction. Raises StorageUnavailable when SQL cannot be reached or stays locked."""
+    """One transaction.
+
+    Raises StorageUnavailable when SQL cannot be reached or stays locked. What is wrong with the values themselves
+    (``IntegrityError``, ``DataError``) or with the statement (``ProgrammingError``) is raised as it is.
+    """
     with _translated(), Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """One consistent read; takes no write lock. Raises StorageUnavailable when SQL cannot be reached."""
+    """One consistent read; takes no write lock. Raises as ``writing`` does."""
     with _translated(), engine.connect().execution_options(promptyard_read_only=True) as connection:  # noqa: SIM117
         with Session(connection, expire_on_commit=False) as session:
             yield session
@@ -72,9 +113,11 @@ def reading(engine: Engine) -> Iterator[Session]:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (IntegrityError, ProgrammingError):
+    except (IntegrityError, ProgrammingError, DataError):
         raise
     except PoolTimeout as error:
         raise StorageUnavailable("no SQL connection became free in time") from error
+    except DisconnectionError as error:
+        raise StorageUnavailable("SQL connections were lost") from error
     except DBAPIError as error:
         raise StorageUnavailable(f"SQL did not answer: {type(error.orig).__name__}") from error

@@ -10,8 +10,9 @@ from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, Larg
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-Json = JSON().with_variant(JSONB(), "postgresql")
-Money = Numeric(18, 10)
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+Money = Numeric(18, 10).with_variant(Float(53, asdecimal=True, decimal_return_scale=10), "sqlite")
+"""Decimals; SQLite has no such type and keeps a double, which holds ten places up to some 100,000 dollars."""
 Key = String(200)
 
 
