@@ -11,12 +11,13 @@ from gateway.types import STABLE, Arm, Call, Route, RoutingTable
 BASIS = 10_000
 
 
-def bucket(salt: str, release: str, user: str) -> int:
-    """A user's place in [0, 10,000), uniform and fixed for a release: ``SHA-256(salt ‖ release ‖ user) mod 10⁴``.
+def bucket(salt: str, candidate: str, user: str) -> int:
+    """A user's place in [0, 10,000), uniform and fixed for a release: ``SHA-256(salt ‖ candidate ‖ user) mod 10⁴``.
 
-    The parts are length-prefixed, so that no two different triples read alike.
+    ``candidate`` is ``name@version``; every release draws a salt of its own unless it is given one, so that the same
+    users are not the first to see every change. The parts are length-prefixed: no two different triples read alike.
     """
-    text = "".join(f"{len(part)}:{part}" for part in (salt, release, user))
+    text = "".join(f"{len(part)}:{part}" for part in (salt, candidate, user))
     return int.from_bytes(sha256(text.encode()).digest()[:8], "big") % BASIS
 
 
@@ -26,7 +27,7 @@ def choose_arm(route: Route, user: str) -> Arm:
     No user: the stable arm.
     """
     if user and len(route.arms) > 1:
-        place = bucket(route.salt, route.release, user)
+        place = bucket(route.salt, route.arms[-1].version.ref, user)
         for arm in route.arms[1:]:
             if place < arm.weight:
                 return arm
@@ -38,7 +39,7 @@ def in_evidence_sample(route: Route, user: str) -> bool:
     """Whether this user's calls bypass the cache while the release is open: the same share of users of every arm."""
     if not (user and route.release and route.evidence_share):
         return False
-    return bucket(f"{route.salt}/evidence", route.release, user) < route.evidence_share
+    return bucket(f"{route.salt}/evidence", route.arms[-1].version.ref, user) < route.evidence_share
 
 
 class Router:

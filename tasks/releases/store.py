@@ -1,0 +1,369 @@
+"""Transitions of releases and prompts, each one SQL transaction that also projects the routing table.
+
+Every change is a compare-and-set on the release's ``revision``: of two processes with the same view one wins and the
+other gets ``StaleRelease``. After the commit, push the returned table (see ``publishing.py``); if the process dies
+before that, the next reconcile pushes it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from gateway.clock import Clock, new_id
+from gateway.errors import Conflict, NotFound
+from gateway.prompts.projection import write_routing
+from gateway.storage.engine import reading, writing
+from gateway.storage.models import PromptRow, PromptVersionRow, ReleaseRow, ReleaseStepRow
+from gateway.types import RoutingTable
+from tasks.releases.stages import Stage, may_go
+
+
+class ReleaseInProgress(Conflict):
+    code = "release_in_progress"
+    default_hint = "Wait for it, or end it with 'promptyard rollback'."
+
+
+class StaleRelease(Conflict):
+    code = "stale_release"
+    default_hint = "Another process changed the release; read it again."
+
+
+class DuplicateVersion(Conflict):
+    code = "duplicate_version"
+    default_hint = "Raise 'version' in prompt.yaml: a version never changes once it is registered."
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a transition leaves behind for people and for the certificate."""
+
+    kind: str
+    reason: str
+    evidence: Mapping[str, Any]
+
+
+# --- registration ------------------------------------------------------------------------------------------------
+
+
+def register_version(engine: Engine, clock: Clock, row: PromptVersionRow) -> PromptVersionRow:
+    """Keep a version. The same version with the same digest is the one that is there; another digest is refused."""
+    with writing(engine) as session:
+        known = session.get(PromptVersionRow, (row.tenant, row.name, row.version))
+        if known is not None:
+            if known.digest != row.digest:
+                raise DuplicateVersion(f"{row.name} {row.version} exists with another content")
+            # Policies may change without a new version; what decides an answer may not.
+            known.spec, known.bundle, known.changelog = row.spec, row.bundle, row.changelog or known.changelog
+            return known
+        row.created_at = clock.now()
+        session.add(row)
+        if session.get(PromptRow, (row.tenant, row.name)) is None:
+            session.add(PromptRow(tenant=row.tenant, name=row.name, updated_at=clock.now()))
+        return row
+
+
+def note_version(engine: Engine, tenant: str, name: str, version: str, **values: str) -> None:
+    """Note facts about a version that do not change it: ``mlflow_version``, ``verdict``, ``gate_run``."""
+    with writing(engine) as session:
+        row = _version(session, tenant, name, version)
+        for key, value in values.items():
+            if key not in {"mlflow_version", "verdict", "gate_run"}:
+                raise ValueError(f"{key} of a version cannot be noted")
+            setattr(row, key, value)
+
+
+def get_version(engine: Engine, tenant: str, name: str, version: str) -> PromptVersionRow:
+    """Raises NotFound."""
+    with reading(engine) as session:
+        return _version(session, tenant, name, version)
+
+
+def list_versions(engine: Engine, tenant: str, name: str) -> list[PromptVersionRow]:
+    """Newest first. Raises NotFound when the prompt is unknown."""
+    with reading(engine) as session:
+        _prompt(session, tenant, name)
+        return list(
+            session.scalars(
+                select(PromptVersionRow)
+                .where(PromptVersionRow.tenant == tenant, PromptVersionRow.name == name)
+                .order_by(PromptVersionRow.created_at.desc())
+            )
+        )
+
+
+def get_prompt(engine: Engine, tenant: str, name: str) -> PromptRow:
+    """Raises NotFound."""
+    with reading(engine) as session:
+        return _prompt(session, tenant, name)
+
+
+def list_prompts(engine: Engine, tenant: str | None = None) -> list[PromptRow]:
+    """All prompts of a tenant, or of all tenants, by name."""
+    query = select(PromptRow).order_by(PromptRow.tenant, PromptRow.name)
+    with reading(engine) as session:
+        return list(session.scalars(query.where(PromptRow.tenant == tenant) if tenant is not None else query))
+
+
+# --- releases ----------------------------------------------------------------------------------------------------
+
+
+def open_release(
+    engine: Engine,
+    clock: Clock,
+    *,
+    tenant: str,
+    prompt: str,
+    version: str,
+    policy: Mapping[str, Any],
+    author: str = "",
+    salt: str | None = None,
+    flow_run: str = "",
+) -> ReleaseRow:
+    """Begin a release in stage *gating*. Raises ReleaseInProgress while another of the prompt is open, and Conflict
+    when the version already is in production. A release of the same version that is still *gating* is taken up again,
+    so that an interrupted run can be repeated.
+    """
+    release_id = new_id("rel", clock)
+    try:
+        with writing(engine) as session:
+            current = _prompt(session, tenant, prompt)
+            _version(session, tenant, prompt, version)
+            if current.production == version:
+                raise Conflict(f"{prompt} {version} is in production already", hint="Raise 'version' in prompt.yaml.")
+            if (known := _open_release(session, tenant, prompt)) is not None:
+                if known.version == version and known.stage == Stage.GATING:
+                    known.flow_run = flow_run
+                    return known
+                raise ReleaseInProgress(f"release {known.id} of {prompt} {known.version} is {known.stage}")
+            row = ReleaseRow(
+                id=release_id,
+                tenant=tenant,
+                prompt=prompt,
+                version=version,
+                baseline=current.production,
+                stage=Stage.GATING.value,
+                open_slot=f"{tenant}/{prompt}",
+                policy=dict(policy),
+                salt=salt or hashlib.sha256(release_id.encode()).hexdigest()[:16],
+                opened_at=clock.now(),
+                step_since=clock.now(),
+                author=author,
+                flow_run=flow_run,
+                weight=0,
+                step=0,
+                revision=0,
+                lease_owner="",
+                lease_until=0.0,
+                reason="",
+                approved_by="",
+                mlflow_run="",
+            )
+            session.add(row)
+            session.flush()
+            _add_step(session, clock, row, Step("registered", f"release of {prompt} {version} opened", {}))
+            return row
+    except IntegrityError:
+        raise ReleaseInProgress(f"another release of {prompt} was opened at the same moment") from None
+
+
+def transition(
+    engine: Engine,
+    clock: Clock,
+    release: ReleaseRow,
+    there: Stage,
+    step: Step,
+    *,
+    weight: int | None = None,
+    plan_step: int | None = None,
+    approved_by: str = "",
+) -> tuple[ReleaseRow, RoutingTable]:
+    """Move a release on from the revision that the caller saw. ``weight`` is in basis points of the users.
+
+    Raises StaleRelease when somebody else was faster, ValueError for a move that cannot be. Promotion sets the
+    prompt's production version in the same transaction; closing frees the prompt for the next release.
+    """
+    with writing(engine) as session:
+        row = session.get(ReleaseRow, release.id, with_for_update=True)
+        if row is None:
+            raise NotFound(f"there is no release {release.id}")
+        if row.revision != release.revision:
+            raise StaleRelease(f"release {row.id} is at revision {row.revision}, not {release.revision}")
+        return row, _move(session, clock, row, there, step, weight, plan_step, approved_by)
+
+
+def _move(
+    session: Session,
+    clock: Clock,
+    row: ReleaseRow,
+    there: Stage,
+    step: Step,
+    weight: int | None = None,
+    plan_step: int | None = None,
+    approved_by: str = "",
+) -> RoutingTable:
+    here = Stage(row.stage)
+    if not may_go(here, there):
+        raise ValueError(f"a release cannot go from {here} to {there}")
+    if weight is not None and there is Stage.CANARY and weight < row.weight:
+        raise ValueError("within a release weights only grow, so that nobody changes back")
+    now = clock.now()
+    row.stage, row.reason = there.value, step.reason
+    row.revision += 1
+    row.approved_by = approved_by or row.approved_by
+    if plan_step is not None:
+        row.step, row.step_since = plan_step, now
+    if weight is not None:
+        row.weight = weight
+    if not there.open:
+        row.open_slot, row.closed_at = None, now
+        row.weight = 10_000 if there is Stage.PROMOTED else 0
+    if there is Stage.PROMOTED:
+        prompt = _prompt(session, row.tenant, row.prompt)
+        _set_production(prompt, row.version, now)
+    _add_step(session, clock, row, step)
+    session.flush()
+    return write_routing(session, clock)
+
+
+def roll_back(
+    engine: Engine, clock: Clock, *, tenant: str, prompt: str, to: str = "", actor: str = ""
+) -> tuple[str, str, RoutingTable]:
+    """Back to a version that served before: (version in production, what was undone, table to push).
+
+    With an open release: it is closed, and the stable version gets every user again. Without: production goes to the
+    previous version. ``to`` names any registered version. Raises NotFound, or Conflict when there is no way back.
+    """
+    with writing(engine) as session:
+        row = _prompt(session, tenant, prompt)
+        who = f" by {actor}" if actor else ""
+        undone: list[str] = []
+        table: RoutingTable | None = None
+        release = _open_release(session, tenant, prompt)
+        if release is not None:
+            undone.append(f"release {release.id} of {release.version}")
+            table = _move(
+                session, clock, release, Stage.ROLLED_BACK, Step("rolled_back", f"rolled back by hand{who}", {})
+            )
+        target = to or (row.production if release is not None else row.previous)
+        if not target:
+            raise Conflict(f"{prompt} has no earlier version in production", hint="Name one: --to VERSION.")
+        if target != row.production:
+            _version(session, tenant, prompt, target)
+            undone.append(f"{prompt} {row.production} in production")
+            _set_production(row, target, clock.now())
+            session.flush()
+            table = write_routing(session, clock)
+        if table is None:
+            raise Conflict(f"{prompt} {target} is in production already", hint="Name another version: --to VERSION.")
+        return target, " and ".join(undone), table
+
+
+def acquire_lease(engine: Engine, clock: Clock, release_id: str, owner: str, seconds: float) -> ReleaseRow | None:
+    """The release, held by ``owner`` for some seconds; None while somebody else holds it or once it is closed."""
+    now = clock.now()
+    with writing(engine) as session:
+        row = session.get(ReleaseRow, release_id, with_for_update=True)
+        if row is None or row.open_slot is None or (row.lease_until > now and row.lease_owner != owner):
+            return None
+        row.lease_owner, row.lease_until = owner, now + seconds
+        return row
+
+
+def release_lease(engine: Engine, release_id: str, owner: str) -> None:
+    """Give a lease back; nothing happens when it is somebody else's by now."""
+    with writing(engine) as session:
+        row = session.get(ReleaseRow, release_id, with_for_update=True)
+        if row is not None and row.lease_owner == owner:
+            row.lease_owner, row.lease_until = "", 0.0
+
+
+def set_mlflow_run(engine: Engine, release_id: str, run_id: str) -> None:
+    """Note where the release's metrics are; not a transition."""
+    with writing(engine) as session:
+        session.get_one(ReleaseRow, release_id).mlflow_run = run_id
+
+
+def get_release(engine: Engine, release_id: str) -> ReleaseRow:
+    """Raises NotFound."""
+    with reading(engine) as session:
+        row = session.get(ReleaseRow, release_id)
+        if row is None:
+            raise NotFound(f"there is no release {release_id}")
+        return row
+
+
+def open_releases(engine: Engine, stage: Stage | None = None) -> list[ReleaseRow]:
+    """Open releases, oldest first."""
+    query = select(ReleaseRow).where(ReleaseRow.open_slot.is_not(None)).order_by(ReleaseRow.opened_at)
+    with reading(engine) as session:
+        return list(session.scalars(query.where(ReleaseRow.stage == stage.value) if stage else query))
+
+
+def releases_of(engine: Engine, tenant: str, prompt: str) -> list[ReleaseRow]:
+    """All releases of a prompt, newest first."""
+    with reading(engine) as session:
+        return list(
+            session.scalars(
+                select(ReleaseRow)
+                .where(ReleaseRow.tenant == tenant, ReleaseRow.prompt == prompt)
+                .order_by(ReleaseRow.opened_at.desc())
+            )
+        )
+
+
+def steps_of(engine: Engine, release_id: str) -> list[ReleaseStepRow]:
+    """The steps of a release in order."""
+    with reading(engine) as session:
+        return list(
+            session.scalars(
+                select(ReleaseStepRow).where(ReleaseStepRow.release_id == release_id).order_by(ReleaseStepRow.seq)
+            )
+        )
+
+
+# --- inside a transaction ----------------------------------------------------------------------------------------
+
+
+def _prompt(session: Session, tenant: str, name: str) -> PromptRow:
+    row = session.get(PromptRow, (tenant, name), with_for_update=session.get_bind().dialect.name == "postgresql")
+    if row is None:
+        raise NotFound(f"there is no prompt named {name!r}", hint="'promptyard versions' lists the prompts.")
+    return row
+
+
+def _version(session: Session, tenant: str, name: str, version: str) -> PromptVersionRow:
+    row = session.get(PromptVersionRow, (tenant, name, version))
+    if row is None:
+        raise NotFound(f"{name} has no version {version}", hint=f"'promptyard versions {name}' lists them.")
+    return row
+
+
+def _open_release(session: Session, tenant: str, prompt: str) -> ReleaseRow | None:
+    return session.scalar(select(ReleaseRow).where(ReleaseRow.open_slot == f"{tenant}/{prompt}").with_for_update())
+
+
+def _set_production(prompt: PromptRow, version: str, now: float) -> None:
+    if prompt.production and prompt.production != version:
+        prompt.previous = prompt.production
+    prompt.production, prompt.updated_at = version, now
+    prompt.revision += 1
+
+
+def _add_step(session: Session, clock: Clock, row: ReleaseRow, step: Step) -> None:
+    last = session.scalar(select(func.max(ReleaseStepRow.seq)).where(ReleaseStepRow.release_id == row.id))
+    session.add(
+        ReleaseStepRow(
+            release_id=row.id,
+            seq=(last or 0) + 1,
+            at=clock.now(),
+            kind=step.kind,
+            weight=row.weight,
+            reason=step.reason,
+            evidence=dict(step.evidence),
+        )
+    )
