@@ -1,0 +1,5 @@
+"""``python -m deployments.cli``."""
+
+from deployments.cli.main import run
+
+run()

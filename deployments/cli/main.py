@@ -1,0 +1,42 @@
+"""``promptyard``: joins the groups of commands.
+
+Each group is a module with ``register(app)``; heavy libraries are imported inside its commands, so that ``--help``
+answers at once. To add a group, add its module to ``GROUPS``.
+"""
+
+import sys
+
+import typer
+
+from deployments.cli import keys, stack_commands
+from gateway.errors import PromptyardError
+
+GROUPS = (stack_commands, keys)
+
+
+def build() -> typer.Typer:
+    """The application with every group in it."""
+    app = typer.Typer(
+        name="promptyard",
+        help="Ship prompts the way you ship code: register, gate, canary, promote, warm, watch, invalidate.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    for group in GROUPS:
+        group.register(app)
+    return app
+
+
+def run() -> None:
+    """The console script. An expected error is a sentence and what to do next, on stderr, with exit status 1."""
+    try:
+        build()()
+    except PromptyardError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()
