@@ -1,0 +1,154 @@
+"""The exact layer: the same call gets the same answer, for as long as that answer is true.
+
+Freshness rests on one comparison: an entry carries the epoch that its collection had when its call *began*, before any
+document was read, and is served only while that epoch is current. The check at the write is thrift; the one at the
+read is what makes it safe, also for an answer that was written late.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol
+
+from msgspec import Struct, structs
+from redis.asyncio import Redis
+
+from gateway.cache import rules
+from gateway.cache.entry import Entry, decode, encode
+from gateway.cache.inventory import Inventory, Kept
+from gateway.cache.keys import Scope, answer_key, entry_name
+from gateway.clock import Clock
+from gateway.storage.redis_store import REDIS_TROUBLE
+from gateway.types import Call, Reply
+
+FALLBACK_TTL = 60.0
+"""Seconds at most that an answer of a fallback is kept: the first choice of the chain will be back."""
+
+
+class EpochReader(Protocol):
+    """Never raises; empty while the epoch is unknown."""
+
+    async def current(self, tenant: str, collection: str) -> str: ...
+
+
+class Lookup(Struct, frozen=True):
+    """What a look into the cache says. ``reason`` is ``hit`` or why there is no reply (see ``rules``).
+
+    ``epoch`` is what the look was made under: the call goes on with it.
+    """
+
+    reply: Reply | None
+    reason: str
+    epoch: str = ""
+
+
+class ExactCache:
+    """Answers in the cache Redis. Trouble with Redis is a miss, within ``timeout`` seconds; nothing here raises,
+    except ``forget``, ``survey`` and ``drop``. Safe to share within one event loop.
+    """
+
+    def __init__(
+        self, redis: Redis, epochs: EpochReader, *, clock: Clock, entropy: random.Random, timeout: float
+    ) -> None:
+        self._redis = redis
+        self._epochs = epochs
+        self._clock = clock
+        self._entropy = entropy
+        self._timeout = timeout
+        self._inventory = Inventory(redis)
+
+    def key(self, call: Call) -> str:
+        """The call's answer key: see ``keys.answer_key``."""
+        return answer_key(call)
+
+    async def find(self, call: Call, epoch: Awaitable[str] | None = None) -> Lookup:
+        """The kept answer of a routed call, if it is still true. One GET, none if it may not be served anyway.
+
+        The collection's epoch is ``call.epoch``, or what ``epoch`` brings, which is awaited together with the GET.
+        """
+        reason = rules.why_not_read(call)
+        if epoch is None and call.collection and not call.epoch:
+            reason = reason or rules.EPOCH
+        if reason:
+            return Lookup(None, reason, call.epoch if epoch is None else await epoch)
+        key = answer_key(call)
+        known = call.epoch
+        if epoch is None:
+            up, stored = await self._get(entry_name(Scope.of(call), key))
+        else:
+            (up, stored), known = await asyncio.gather(self._get(entry_name(Scope.of(call), key)), epoch)
+        if call.collection and not known:
+            return Lookup(None, rules.EPOCH, known)
+        if stored is None:
+            return Lookup(None, rules.MISS if up else rules.UNAVAILABLE, known)
+        entry = decode(stored)
+        if entry is None or entry.key != key or entry.tenant != call.tenant:
+            return Lookup(None, rules.MISS, known)
+        if entry.expires_at <= self._clock.now():
+            return Lookup(None, rules.EXPIRED, known)
+        if call.collection and entry.epoch != known:
+            return Lookup(None, rules.EPOCH, known)
+        return Lookup(entry.reply, rules.HIT, known)
+
+    async def keep(self, call: Call, reply: Reply) -> str:
+        """Keep the answer of a call that carries the epoch it began under. Returns ``kept`` or why not.
+
+        ``epoch`` says that the documents have changed since: the answer is of the old corpus.
+        """
+        if reason := rules.why_not_keep(call, reply):
+            return reason
+        if call.collection and await self._epochs.current(call.tenant, call.collection) != call.epoch:
+            return rules.EPOCH
+        entry = self._entry(call, reply)
+        try:
+            value = encode(entry)
+        except (TypeError, ValueError, OverflowError):
+            return rules.UNENCODABLE  # a lone surrogate, an integer of more than 64 bits: rare, and not worth a format
+        lifetime_ms = max(1, int((entry.expires_at - entry.created_at) * 1000))
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._redis.set(entry_name(Scope.of(call), entry.key), value, px=lifetime_ms)
+        except REDIS_TROUBLE:
+            return rules.UNAVAILABLE
+        return rules.KEPT
+
+    async def forget(self, tenant: str, prompt: str | None = None, version: str | None = None) -> int:
+        """Remove the entries of a tenant, a prompt or a version; returns how many. Raises StorageUnavailable."""
+        return await self._inventory.forget(tenant, prompt, version)
+
+    def survey(self, tenant: str | None = None) -> AsyncIterator[Kept]:
+        """What is kept, without the answers, in no order. Raises StorageUnavailable."""
+        return self._inventory.survey(tenant)
+
+    async def drop(self, names: list[str]) -> int:
+        """Remove entries by the names that ``survey`` gave; returns how many. Raises StorageUnavailable."""
+        return await self._inventory.drop(names)
+
+    async def _get(self, name: str) -> tuple[bool, bytes | None]:
+        """Whether Redis answered, and what is there."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                stored = await self._redis.get(name)
+        except REDIS_TROUBLE:
+            return False, None
+        return True, stored.encode() if isinstance(stored, str) else stored
+
+    def _entry(self, call: Call, reply: Reply) -> Entry:
+        policy = rules.policy_of(call)
+        ttl = min(policy.ttl, FALLBACK_TTL) if reply.fell_back else policy.ttl
+        # Downwards, so that the declared TTL is the longest; spread, so that what was warmed together ends apart.
+        ttl *= 1 - min(max(policy.jitter, 0.0), 1.0) * self._entropy.random()
+        now = self._clock.now()
+        return Entry(
+            key=answer_key(call),
+            tenant=call.tenant,
+            prompt=call.version.name if call.version else "",
+            version=call.version.version if call.version else "",
+            collection=call.collection,
+            epoch=call.epoch,
+            created_at=now,
+            expires_at=now + ttl,
+            variables=call.variables,
+            messages=call.messages,
+            reply=structs.replace(reply, attempts=()),
+        )

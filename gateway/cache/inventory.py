@@ -1,0 +1,119 @@
+"""Going through what is kept, in bounded batches: for invalidation, statistics and warming; never on the hot path."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from gateway.cache.entry import decode
+from gateway.cache.keys import PREFIX, Scope, name_pattern
+from gateway.errors import StorageUnavailable
+from gateway.storage.redis_store import REDIS_TROUBLE
+from gateway.types import Message
+
+BATCH = 200
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """An entry without its answer. ``size`` is in bytes; ``readable`` is False for what would be a miss."""
+
+    name: str
+    scope: Scope
+    size: int
+    readable: bool = True
+    collection: str = ""
+    epoch: str = ""
+    documents: tuple[str, ...] = ()
+    created_at: float = 0.0
+    expires_at: float = 0.0
+    provider: str = ""
+    model: str = ""
+    variables: Mapping[str, Any] = {}
+    messages: tuple[Message, ...] = ()
+
+
+class Inventory:
+    """Sees entries that were there all along; those that come or go meanwhile may be missed or repeated (SCAN)."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def survey(self, tenant: str | None = None) -> AsyncIterator[Kept]:
+        """Raises StorageUnavailable."""
+        async for names in self._batches(f"{PREFIX}*" if tenant is None else name_pattern(tenant)):
+            try:
+                pipe = self._redis.pipeline(transaction=False)
+                for name in names:
+                    pipe.get(name)
+                values = await pipe.execute()
+            except REDIS_TROUBLE as trouble:
+                raise _down("survey") from trouble
+            for name, stored in zip(names, values, strict=True):
+                if stored is not None and (kept := _kept(name.decode(errors="replace"), stored)):
+                    yield kept
+
+    async def forget(self, tenant: str, prompt: str | None = None, version: str | None = None) -> int:
+        """Raises StorageUnavailable, and ``ValueError`` for a version without prompt."""
+        removed = 0
+        async for names in self._batches(name_pattern(tenant, prompt, version)):
+            removed += await self._unlink(names)
+        return removed
+
+    async def drop(self, names: list[str]) -> int:
+        """Raises StorageUnavailable, and ``ValueError`` for a name that is not an entry's."""
+        for name in names:
+            Scope.parse(name)
+        removed = 0
+        for start in range(0, len(names), BATCH):
+            removed += await self._unlink([name.encode() for name in names[start : start + BATCH]])
+        return removed
+
+    async def _unlink(self, names: list[bytes]) -> int:
+        try:
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.unlink(name)
+            return sum(await pipe.execute())
+        except REDIS_TROUBLE as trouble:
+            raise _down("remove") from trouble
+
+    async def _batches(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        cursor = 0
+        while True:
+            try:
+                cursor, names = await self._redis.scan(cursor, match=pattern, count=BATCH)
+            except REDIS_TROUBLE as trouble:
+                raise _down("scan") from trouble
+            if names:
+                yield [name if isinstance(name, bytes) else name.encode() for name in names]
+            if not int(cursor):
+                return
+
+
+def _kept(name: str, stored: bytes) -> Kept | None:
+    try:
+        scope = Scope.parse(name)
+    except ValueError:
+        return None
+    entry = decode(stored)
+    if entry is None:
+        return Kept(name=name, scope=scope, size=len(stored), readable=False)
+    return Kept(
+        name=name,
+        scope=scope,
+        size=len(stored),
+        collection=entry.collection,
+        epoch=entry.epoch,
+        documents=entry.reply.documents,
+        created_at=entry.created_at,
+        expires_at=entry.expires_at,
+        provider=entry.reply.provider,
+        model=entry.reply.model,
+        variables=entry.variables,
+        messages=entry.messages,
+    )
+
+
+def _down(step: str) -> StorageUnavailable:
+    return StorageUnavailable(f"the cache Redis did not answer ({step})")

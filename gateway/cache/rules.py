@@ -1,0 +1,87 @@
+"""What may be shared, kept and served: pure decisions, each an empty string (yes) or the reason why not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.types import CacheMode, CachePolicy, Call, Reply
+
+HIT = "hit"
+MISS = "miss"
+KEPT = "kept"
+BYPASS = "bypass"
+EVIDENCE = "evidence"
+PERSONAL = "personal"
+TEMPERATURE = "temperature"
+OFF = "off"
+EPOCH = "epoch"
+EXPIRED = "expired"
+UNAVAILABLE = "unavailable"
+INCOMPLETE = "incomplete"
+REFUSED = "refused"
+EMPTY = "empty"
+UNENCODABLE = "unencodable"
+
+_COMPLETE = frozenset({"stop", "tool_calls"})
+
+
+def policy_of(call: Call) -> CachePolicy:
+    """The prompt's policy; raw calls have the default one."""
+    return call.version.cache if call.version else CachePolicy()
+
+
+def why_not_read(call: Call) -> str:
+    """Whether the epoch is known is for the caller to check."""
+    return BYPASS if call.cache in (CacheMode.BYPASS, CacheMode.REFRESH) else _why_never(call)
+
+
+def why_not_keep(call: Call, reply: Reply) -> str:
+    """Whether the epoch has changed since the call began is for the caller to check."""
+    if call.cache is CacheMode.BYPASS:
+        return BYPASS
+    if reason := _why_never(call):
+        return reason
+    if reply.finish_reason == "content_filter" or reply.message.get("refusal"):
+        return REFUSED
+    if reply.finish_reason not in _COMPLETE:
+        return INCOMPLETE
+    if not _says_something(reply.message):
+        return EMPTY
+    # Documents without a collection to watch would never go stale.
+    if not call.epoch if call.collection else bool(reply.documents):
+        return EPOCH
+    return ""
+
+
+def _why_never(call: Call) -> str:
+    policy = policy_of(call)
+    if call.evidence:
+        return EVIDENCE
+    if (call.version and call.version.personal) or call.params.get("personal"):
+        return PERSONAL
+    if not policy.exact or policy.ttl <= 0:
+        return OFF
+    if not (policy.above_zero or _asked(call) or _is_zero(temperature(call))):
+        return TEMPERATURE
+    return ""
+
+
+def temperature(call: Call) -> Any:
+    """The caller's, else the spec's, else None: the provider's default, which is above 0."""
+    given = call.params.get("temperature")
+    if given is None and call.version is not None:
+        return call.version.params.get("temperature")
+    return given
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+
+
+def _asked(call: Call) -> bool:
+    """A raw call has no policy; one that names a cache mode asks to be kept."""
+    return call.version is None and call.cache not in (CacheMode.DEFAULT, CacheMode.BYPASS)
+
+
+def _says_something(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    return bool(message.get("tool_calls")) or bool(content.strip() if isinstance(content, str) else content)
