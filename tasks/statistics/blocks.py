@@ -141,7 +141,7 @@ def form_blocks(
 
 
 def stable_users_per_block(canary_share: float, at_most: int = 4) -> int:
-    """The largest k ≤ `at_most` that a step's traffic can fill: (1 − share) / share stable users arrive per canary user.
+    """The largest k ≤ `at_most` that a step can fill: (1 − share) / share stable users arrive per canary user.
 
     A larger k leaves canary users without partners; decide it per step, before the step starts.
     """

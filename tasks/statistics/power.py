@@ -92,7 +92,7 @@ def expected_further_blocks(
 
 
 def draw_users(rng: np.random.Generator, mean: float, sd: float | None, shape: tuple[int, ...]) -> FloatArray:
-    """User means in [0, 1]: Beta with that mean and standard deviation; 0 or 1 when sd is None or too wide for a Beta."""
+    """User means in [0, 1]: Beta with that mean and spread; 0 or 1 when sd is None or too wide for a Beta."""
     if sd == 0.0 or mean in (0.0, 1.0):
         return np.full(shape, mean)
     if sd is None or sd * sd >= mean * (1.0 - mean):
