@@ -1,0 +1,72 @@
+"""What a call cost, by the offline price data of ``genai-prices``. An unknown price is None, never 0.
+
+The data is looked up once per model; a call then costs three multiplications.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import genai_prices
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import TieredPrices
+
+from gateway.types import Cost, Usage
+
+_MILLION = Decimal(1_000_000)
+
+
+def price(provider: str, model: str, usage: Usage, at: float | None = None) -> Cost:
+    """The price of ``usage`` at the time ``at`` (seconds since the epoch; None is now).
+
+    Cached input tokens are charged at their own price where there is one. The unit prices on the result are those of
+    the tier that applied. ``usd`` is None for a model that the data does not know.
+    """
+    info = _model_info(provider, model)
+    if info is None:
+        return Cost(data_version=data_version())
+    prices = info.get_prices(datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC))
+    input_price = _tier(prices.input_mtok, usage.input_tokens)
+    output_price = _tier(prices.output_mtok, usage.input_tokens)
+    # a model may be listed by other units (hours, images) than tokens, and an embedding has no output price
+    unpriced = (input_price is None and usage.input_tokens) or (output_price is None and usage.output_tokens)
+    if unpriced or input_price is output_price is None:
+        return Cost(input_per_mtok=input_price, output_per_mtok=output_price, data_version=data_version())
+    cached_price = _tier(prices.cache_read_mtok, usage.input_tokens)
+    if cached_price is None:
+        cached_price = input_price
+    usd = (
+        (input_price or 0) * (usage.input_tokens - usage.cached_input_tokens)
+        + (cached_price or 0) * usage.cached_input_tokens
+        + (output_price or 0) * usage.output_tokens
+    ) / _MILLION
+    return Cost(usd, input_price, output_price, data_version())
+
+
+@lru_cache(maxsize=1)
+def data_version() -> str:
+    """Which price data: ``genai-prices <package version>``, as the data comes with the package."""
+    return f"genai-prices {genai_prices.__version__}"
+
+
+@lru_cache(maxsize=2048)
+def _model_info(provider: str, model: str) -> Any:
+    try:
+        _, info = get_snapshot().find_provider_model(model, None, provider, None)
+    except LookupError:
+        return None
+    return info
+
+
+def _tier(unit_price: Any, input_tokens: int) -> Decimal | None:
+    """Dollars for a million tokens. A tier, once its threshold of input tokens is passed, applies to all tokens."""
+    if isinstance(unit_price, TieredPrices):
+        passed = [tier.price for tier in unit_price.tiers if input_tokens > tier.start]
+        return Decimal(passed[-1] if passed else unit_price.base)
+    return unit_price if isinstance(unit_price, Decimal) else None
+
+
+Pricer = Callable[[str, str, Usage, float | None], Cost]
+"""The signature of ``price``, for those who want another one injected."""

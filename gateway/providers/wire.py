@@ -1,0 +1,121 @@
+"""A vendor as a Provider: a connection, a dialect, and the time-outs around them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx2
+import msgspec
+
+from gateway.clock import Clock
+from gateway.errors import ProviderMalformed, ProviderTimeout, ProviderUnreachable
+from gateway.providers import failures
+from gateway.providers.dialect import Connection, Dialect, EventStream, Parsed
+from gateway.types import Completion, Delta, ModelRef, Reply
+
+
+class WireProvider:
+    """Asks one vendor (see ``Provider``). ``connect_timeout`` is in seconds; the other time-outs come with the call."""
+
+    def __init__(
+        self, name: str, connection: Connection, dialect: Dialect, *, clock: Clock, connect_timeout: float
+    ) -> None:
+        self.name = name
+        self._connection = connection
+        self._dialect = dialect
+        self._clock = clock
+        self._connect_timeout = connect_timeout
+
+    async def complete(self, request: Completion) -> Reply:
+        ref = request.ref
+        outgoing = self._dialect.encode(request, stream=False)
+        try:
+            async with asyncio.timeout(request.total_timeout):
+                answer = await self._connection.ask(outgoing, self._timeout(request))
+            payload: object = msgspec.json.decode(answer)
+        except failures.UPSTREAM_ERRORS as error:
+            # "from None": the SDK's error may quote key and prompt, and a logged traceback would show it
+            raise failures.from_exception(error, ref, now=self._clock.now()) from None
+        if isinstance(payload, Mapping) and payload.get("error"):
+            raise failures.from_body(payload, ref)
+        try:
+            return _reply(self._dialect.decode(payload), ref)
+        except ValueError as error:
+            raise _malformed(ref, error) from None
+
+    async def stream(self, request: Completion) -> AsyncIterator[Delta]:
+        ref = request.ref
+        outgoing = self._dialect.encode(request, stream=True)
+        reader = self._dialect.reader()
+        started = asyncio.get_running_loop().time()
+        total_deadline = started + request.total_timeout
+        first_deadline = min(total_deadline, started + request.first_token_timeout)
+        held: list[Delta] = []
+        begun = False
+        events: EventStream | None = None
+        try:
+            async with asyncio.timeout_at(first_deadline):
+                events = await self._connection.listen(outgoing, self._timeout(request))
+            iterator = aiter(events)
+            while True:
+                # one scope an event: a time-out scope that spanned a yield would cancel the consumer
+                async with asyncio.timeout_at(total_deadline if begun else first_deadline):
+                    event = await anext(iterator, None)
+                if event is None:
+                    break
+                if not (delta := reader.feed(event)):
+                    continue
+                # A bare role is no token: while it is held back another provider can still take over.
+                held.append(Delta(delta=delta))
+                begun = begun or _has_token(delta)
+                if begun:
+                    for piece in held:
+                        yield piece
+                    held.clear()
+            parsed = reader.finish()
+        except failures.UPSTREAM_ERRORS as error:
+            if isinstance(error, TimeoutError) and not begun:
+                raise ProviderTimeout(
+                    f"{ref} sent no token within {request.first_token_timeout:g} s.",
+                    provider=ref.provider,
+                    model=ref.model,
+                ) from None
+            raise failures.from_exception(error, ref, now=self._clock.now()) from None
+        except ValueError as error:
+            raise _malformed(ref, error) from None
+        finally:
+            if events is not None:
+                await events.close()
+        if parsed is None:
+            raise ProviderUnreachable(
+                f"{ref} ended the stream before the answer was complete.", provider=ref.provider, model=ref.model
+            )
+        for piece in held:
+            yield piece
+        yield Delta(reply=_reply(parsed, ref))
+
+    async def aclose(self) -> None:
+        await self._connection.aclose()
+
+    def _timeout(self, request: Completion) -> httpx2.Timeout:
+        # the aiohttp transport reads "pool" as the whole of getting a connection: waiting, name lookup, handshake
+        return httpx2.Timeout(request.total_timeout, connect=self._connect_timeout, pool=self._connect_timeout)
+
+
+def _has_token(delta: Mapping[str, Any]) -> bool:
+    return any(value for name, value in delta.items() if name != "role")
+
+
+def _reply(parsed: Parsed, ref: ModelRef) -> Reply:
+    # The model asked for, not the dated name that the vendor answers with: prices and attempts are told by it.
+    return Reply(
+        message=parsed.message,
+        finish_reason=parsed.finish_reason,
+        provider=ref.provider,
+        model=ref.model,
+        usage=parsed.usage,
+    )
+
+
+def _malformed(ref: ModelRef, error: ValueError) -> ProviderMalformed:
+    return ProviderMalformed(f"{ref} broke its protocol: {error}", provider=ref.provider, model=ref.model)
