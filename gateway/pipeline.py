@@ -26,9 +26,6 @@ from gateway.types import (
     Usage,
 )
 
-NO_COLLECTION = "-"
-"""The epoch of a call that no document can change."""
-
 
 class Found(Protocol):
     """What a look into the answer cache says."""
@@ -37,12 +34,14 @@ class Found(Protocol):
     def reply(self) -> Reply | None: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def epoch(self) -> str: ...
 
 
 class AnswerCache(Protocol):
-    """Never raises: trouble is a miss."""
+    """Never raises: trouble is a miss. ``epoch`` is awaited while the entry is on its way."""
 
-    async def find(self, call: Call) -> Found: ...
+    async def find(self, call: Call, epoch: Awaitable[str] | None = None) -> Found: ...
     async def keep(self, call: Call, reply: Reply) -> str: ...
     def key(self, call: Call) -> str: ...
 
@@ -111,9 +110,9 @@ class Pipeline:
     async def answer(self, call: Call) -> Answer:
         """A whole answer. Raises PromptyardError; what was routed is recorded either way."""
         begun = self._clock.monotonic()
-        call = await self._prepare(call)
+        call = self._prepare(call)
         try:
-            found = await self._cache.find(call)
+            call, found = await self._look_up(call)
             self._recorder.stage("cache", call, self._clock.monotonic() - begun)
             if found.reply is not None:
                 return self._finish(call, found.reply, Layer.EXACT, found.reason, begun)
@@ -126,10 +125,10 @@ class Pipeline:
     async def stream(self, call: Call) -> AsyncGenerator[Delta | Answer, None]:
         """The answer in pieces, an Answer last, which is recorded before it is yielded. Raises PromptyardError."""
         begun = self._clock.monotonic()
-        call = await self._prepare(call)
+        call = self._prepare(call)
         recorded = False
         try:
-            found = await self._cache.find(call)
+            call, found = await self._look_up(call)
             if found.reply is not None:
                 answer = self._finish(call, found.reply, Layer.EXACT, found.reason, begun, self._since(begun))
                 recorded = True
@@ -157,15 +156,16 @@ class Pipeline:
                 self._recorder.failed(call, ClientGone("the client went away"), self._since(begun))
             raise
 
-    async def _prepare(self, call: Call) -> Call:
-        """Route, bind the variables, and note the epoch that the answer will belong to."""
+    def _prepare(self, call: Call) -> Call:
+        """Route, and bind the variables of the version that was chosen."""
         call = self.router.route(call)
-        if call.version is None:
-            return structs.replace(call, rendered=call.messages, epoch=NO_COLLECTION)
-        call = _bind(call, call.version)
-        if not call.collection:
-            return structs.replace(call, epoch=NO_COLLECTION)
-        return structs.replace(call, epoch=await self._epochs.current(call.tenant, call.collection))
+        return structs.replace(call, rendered=call.messages) if call.version is None else _bind(call, call.version)
+
+    async def _look_up(self, call: Call) -> tuple[Call, Found]:
+        """Ask the cache; the call goes on under the epoch that the look was made under."""
+        epoch = self._epochs.current(call.tenant, call.collection) if call.collection else None
+        found = await self._cache.find(call, epoch)
+        return structs.replace(call, epoch=found.epoch), found
 
     async def _produce_once(self, call: Call) -> tuple[Call, Reply, Layer]:
         """One upstream call for identical calls in flight; calls that must not share an answer go alone."""
@@ -188,17 +188,16 @@ class Pipeline:
         if version is None:
             return call
         values = dict(call.variables)
-        passages: tuple[Passage, ...] = ()
         if version.retrieval is not None:
             begun = self._clock.monotonic()
             policy = version.retrieval
             passages = await self._retriever.search(
                 call.tenant, policy.collection, call.epoch, call.query, policy.top_k
             )
-            values[policy.into] = self._show_passages(passages)
+            context = values[policy.into] = self._show_passages(passages)
+            call = structs.replace(call, passages=passages, context=context)
             self._recorder.stage("retrieve", call, self._clock.monotonic() - begun)
-        rendered = (*render(version.template, values), *call.messages)
-        return structs.replace(call, passages=passages, rendered=rendered)
+        return structs.replace(call, rendered=(*render(version.template, values), *call.messages))
 
     async def _produce(self, call: Call) -> Reply:
         begun = self._clock.monotonic()
@@ -256,7 +255,7 @@ def _may_share(call: Call) -> bool:
     version = call.version
     return not (
         call.evidence
-        or not call.epoch
+        or (call.collection and not call.epoch)
         or (version is not None and version.personal)
         or call.params.get("temperature") != 0
     )

@@ -230,6 +230,8 @@ class Call(Struct, frozen=True, kw_only=True):
     rendered: tuple[Message, ...] = ()
     query: str = ""
     passages: tuple[Passage, ...] = ()
+    context: str = ""
+    """The passages as the model sees them."""
     collection: str = ""
     epoch: str = ""
     """The collection's epoch when the call began; empty while unknown: then the cache neither answers nor keeps."""
