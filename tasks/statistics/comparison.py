@@ -26,7 +26,7 @@ _BATCH = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A mean with one-sided bounds: the truth lies below `lower` (above `upper`) with at most the stated probability."""
+    """A mean with one-sided bounds: the truth lies below `lower` (above `upper`) at most as often as stated."""
 
     mean: float
     lower: float

@@ -1,9 +1,9 @@
 """The gate's verdict on a candidate before any user sees it. Pure and reproducible: the same items, the same verdict.
 
-- fail: evidence of harm. A must-pass item failed in any repeat (pass^k), the upper bound of a difference lies below −margin,
-  or the upper bound of a mean lies below its floor; upper bounds share α over the metrics.
-- pass: evidence of non-inferiority on every metric (lower bound above −margin at α; intersection–union, no correction), every
-  mean at its floor, no must-pass failure. Without a baseline: floors and must-pass only.
+- fail: evidence of harm. A must-pass item failed in any repeat (pass^k), the upper bound of a difference lies below
+  −margin, or the upper bound of a mean lies below its floor; upper bounds share α over the metrics.
+- pass: evidence of non-inferiority on every metric (lower bound above −margin at α; intersection–union, no correction),
+  every mean at its floor, no must-pass failure. Without a baseline: floors and must-pass only.
 - inconclusive: neither, with the number of items that would settle it.
 - error: the evaluation itself did not work (nothing scored, a declared metric never scored, too many failed items).
 """

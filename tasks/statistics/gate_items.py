@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 class ItemResult:
     """One item of the dataset, evaluated.
 
-    `candidate` and `baseline` map a metric to its scores in [0, 1], one per repeat, higher is better; `baseline` is None
-    when no version is in production. `must_pass` holds one verdict per repeat of the candidate when the item belongs to the
-    must-pass set, else None. `error` says why an item could not be evaluated; its scores are then ignored.
+    `candidate` and `baseline` map a metric to its scores in [0, 1], one per repeat, higher is better; `baseline` is
+    None when no version is in production. `must_pass` holds one verdict per repeat of the candidate when the item
+    belongs to the must-pass set, else None. `error` says why an item could not be evaluated; its scores are then
+    ignored.
     A candidate's own failure to answer is a score of 0, not an error.
     """
 

@@ -18,7 +18,7 @@ WORST_ITEMS = 5
 
 @dataclass(frozen=True, slots=True)
 class MetricRule:
-    """What a metric in [0, 1], higher is better, must show: lose less than `margin`, and reach `floor` (None: no floor).
+    """What a metric in [0, 1], higher is better, must show: lose less than `margin`, and reach `floor` (None: none).
 
     `binary` adds the exact McNemar test on items whose majority of repeats changed sides.
     """
