@@ -1,0 +1,243 @@
+"""OpenAI's chat completions and embeddings, in the shapes that the ``openai`` 3.x SDK parses.
+
+Source of the shapes: the SDK's own types (``openai.types.chat``, ``openai.types.create_embedding_response``).
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from . import tokens
+from .embedding import dimensions_of, embed
+from .generation import ChatCall, Completion, Tool, generate
+from .practice.replying import Prompt
+from .wire import ContentPart, Refusal, bearer, decode, server_sent, text_of
+
+MAX_INPUTS = 2_048
+_PIECES_PER_CHUNK = 3
+_FINISH = {"stop": "stop", "length": "length", "stop_sequence": "stop", "tool": "tool_calls"}
+
+
+class Message(msgspec.Struct):
+    role: str
+    content: str | list[ContentPart] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class ChatRequest(msgspec.Struct):
+    """The fields that matter here; any other field is accepted and has no effect."""
+
+    model: str
+    messages: list[Message]
+    temperature: float | None = None
+    seed: int | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    stop: str | list[str] | None = None
+    n: int | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+
+
+class EmbeddingRequest(msgspec.Struct):
+    model: str
+    input: str | list[str | int | list[int]]
+    encoding_format: str | None = None
+    dimensions: int | None = None
+
+
+class OpenAIDialect:
+    """Bearer keys and ``{"error": {...}}`` bodies."""
+
+    name = "openai"
+    _types = {401: "invalid_request_error", 404: "invalid_request_error", 429: "requests"}
+    _codes = {401: "invalid_api_key", 404: "unknown_url", 429: "rate_limit_exceeded"}
+
+    def key(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
+        return bearer(headers)
+
+    def error(self, refusal: Refusal, request_id: str) -> bytes:
+        status = refusal.status
+        kind = self._types.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        return msgspec.json.encode(
+            {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": self._codes.get(status)}}
+        )
+
+
+class Chat:
+    """One chat completion."""
+
+    def __init__(self, request: ChatRequest, call: ChatCall) -> None:
+        self.model = request.model
+        self.streams = bool(request.stream)
+        self._include_usage = request.stream_options is not None and request.stream_options.include_usage
+        self._call = call
+
+    def body(self, identity: str, created: int) -> bytes:
+        done = generate(self._call)
+        message: dict[str, Any] = {"role": "assistant", "content": done.text, "refusal": None, "annotations": []}
+        if done.tool_arguments is not None:
+            message |= {"content": None, "tool_calls": [self._tool_call(identity, done)]}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _FINISH[done.finish]}
+        return msgspec.json.encode(
+            self._frame("chat.completion", identity, created) | {"choices": [choice], "usage": _usage(done)}
+        )
+
+    def events(self, identity: str, created: int) -> list[bytes]:
+        done = generate(self._call)
+        frame = self._frame("chat.completion.chunk", identity, created)
+        if self._include_usage:
+            frame["usage"] = None
+
+        def chunk(delta: Mapping[str, Any], finish: str | None = None) -> bytes:
+            return server_sent(
+                frame | {"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]}
+            )
+
+        found = [chunk({"role": "assistant", "content": "", "refusal": None})]
+        if done.tool_arguments is not None:
+            found.append(chunk({"tool_calls": [{"index": 0, **self._tool_call(identity, done)}]}))
+        for start in range(0, len(done.pieces), _PIECES_PER_CHUNK):
+            found.append(chunk({"content": "".join(done.pieces[start : start + _PIECES_PER_CHUNK])}))
+        found.append(chunk({}, _FINISH[done.finish]))
+        if self._include_usage:
+            found.append(server_sent(frame | {"choices": [], "usage": _usage(done)}))
+        found.append(b"data: [DONE]\n\n")
+        return found
+
+    def _frame(self, kind: str, identity: str, created: int) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{identity}",
+            "object": kind,
+            "created": created,
+            "model": self.model,
+            "service_tier": "default",
+            "system_fingerprint": "fp_practice",
+        }
+
+    def _tool_call(self, identity: str, done: Completion) -> dict[str, Any]:
+        name = self._call.forced_tool.name if self._call.forced_tool else ""
+        return {"id": f"call_{identity}", "type": "function", "function": {"name": name, "arguments": done.tool_arguments}}
+
+
+class Embeddings:
+    """One embeddings call, over one text or many."""
+
+    streams = False
+
+    def __init__(self, request: EmbeddingRequest, texts: list[str]) -> None:
+        self.model = request.model
+        self._texts = texts
+        self._dimensions = request.dimensions or dimensions_of(request.model)
+        self._as_base64 = request.encoding_format == "base64"
+
+    def body(self, identity: str, created: int) -> bytes:
+        rows = [
+            {"object": "embedding", "index": n, "embedding": self._vector(text)} for n, text in enumerate(self._texts)
+        ]
+        used = sum(tokens.count(text) for text in self._texts)
+        return msgspec.json.encode(
+            {
+                "object": "list",
+                "data": rows,
+                "model": self.model,
+                "usage": {"prompt_tokens": used, "total_tokens": used},
+            }
+        )
+
+    def events(self, identity: str, created: int) -> list[bytes]:
+        raise Refusal(400, "Embeddings cannot be streamed.", "stream")
+
+    def _vector(self, text: str) -> str | list[float]:
+        vector = embed(text, self._dimensions)
+        return base64.b64encode(vector.tobytes()).decode() if self._as_base64 else vector.tolist()
+
+
+def read_chat(body: bytes, salt: str) -> Chat:
+    """Understands a chat request; `salt` stands in for a seed above temperature 0. Raises `Refusal`."""
+    request = decode(body, ChatRequest)
+    if not request.messages:
+        raise Refusal(400, "Invalid 'messages': empty array. Expected an array with minimum length 1.", "messages")
+    if request.n not in (None, 1):
+        raise Refusal(400, "Only n=1 is supported.", "n")
+    if request.temperature is not None and not 0 <= request.temperature <= 2:
+        raise Refusal(400, "Invalid 'temperature': expected a value between 0 and 2.", "temperature")
+    limit = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
+    if limit is not None and limit < 1:
+        raise Refusal(400, "Invalid 'max_tokens': integer below minimum value 1.", "max_tokens")
+    wants_json, schema = _format(request.response_format)
+    prompt = Prompt(
+        model=request.model,
+        messages=tuple((m.role, text_of(m.content)) for m in request.messages),
+        temperature=1.0 if request.temperature is None else request.temperature,
+        salt=salt if request.seed is None else str(request.seed),
+        wants_json=wants_json,
+        schema=schema,
+    )
+    stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+    return Chat(request, ChatCall(prompt, limit, stops, _forced_tool(request)))
+
+
+def read_embeddings(body: bytes, salt: str) -> Embeddings:
+    """Understands an embeddings request; raises `Refusal`."""
+    request = decode(body, EmbeddingRequest)
+    given = request.input
+    if isinstance(given, str):
+        texts = [given]
+    elif given and isinstance(given[0], int):
+        texts = [" ".join(map(str, given))]
+    else:
+        texts = [" ".join(map(str, item)) if isinstance(item, list) else str(item) for item in given]
+    if not texts or len(texts) > MAX_INPUTS:
+        raise Refusal(400, f"Invalid 'input': between 1 and {MAX_INPUTS} texts are allowed.", "input")
+    if request.dimensions is not None and not 1 <= request.dimensions <= 4_096:
+        raise Refusal(400, "Invalid 'dimensions': expected a value between 1 and 4096.", "dimensions")
+    if request.encoding_format not in (None, "float", "base64"):
+        raise Refusal(400, "Invalid 'encoding_format': expected 'float' or 'base64'.", "encoding_format")
+    return Embeddings(request, texts)
+
+
+def _format(response_format: Mapping[str, Any] | None) -> tuple[bool, Mapping[str, Any] | None]:
+    kind = (response_format or {}).get("type", "text")
+    if response_format is None or kind == "text":
+        return False, None
+    if kind == "json_object":
+        return True, None
+    schema = (response_format.get("json_schema") or {}).get("schema")
+    if kind != "json_schema" or not isinstance(schema, dict):
+        raise Refusal(400, "Invalid 'response_format'.", "response_format")
+    return True, schema
+
+
+def _forced_tool(request: ChatRequest) -> Tool | None:
+    """The tool that `tool_choice` leaves no way around; "auto" is answered in words."""
+    functions = [t["function"] for t in request.tools or () if isinstance(t.get("function"), dict)]
+    choice = request.tool_choice
+    wanted = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
+    if choice != "required" and wanted is None:
+        return None
+    chosen = next((f for f in functions if wanted in (None, f.get("name"))), None)
+    if chosen is None:
+        raise Refusal(400, "Invalid 'tool_choice': no such tool was given.", "tool_choice")
+    return Tool(str(chosen.get("name", "")), json.loads(json.dumps(chosen.get("parameters") or {})))
+
+
+def _usage(done: Completion) -> dict[str, Any]:
+    return {
+        "prompt_tokens": done.input_tokens,
+        "completion_tokens": done.output_tokens,
+        "total_tokens": done.input_tokens + done.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+        },
+    }  # fmt: skip
