@@ -20,6 +20,7 @@ def build() -> typer.Typer:
         name="promptyard",
         help="Ship prompts the way you ship code: register, gate, canary, promote, warm, watch, invalidate.",
         no_args_is_help=True,
+        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )

@@ -136,6 +136,7 @@ def _mlflow_server(home: StackHome, at: Addresses, command: tuple[str, ...]) -> 
         "mlflow",
         (*command, *listen, *stores),
         Http(f"{at.mlflow}/health"),
+        env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight more processes, for features that nobody here uses
         patience=180.0,
     )
 
