@@ -40,6 +40,8 @@ async def cache_redis(cache_server: RedisServer) -> AsyncIterator[Redis]:
 async def state_redis(state_server: RedisServer) -> AsyncIterator[Redis]:
     async with connect(state_server.url, timeout=TIMEOUT, connections=16, guarded=True) as redis:
         await redis.flushall()
+        await redis.connection_pool.disconnect()  # the next connection's guard finds an empty server, as at its birth
+        await redis.ping()
         yield redis
 
 
