@@ -1,7 +1,8 @@
 """The engine: sync SQLAlchemy for both planes (the gateway calls it from a small thread pool, off the hot path)."""
 
 import os
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,8 +36,7 @@ def make_engine(url: str, *, timeout: float = 5.0, pool_size: int = 5) -> Engine
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         if in_file and parsed.database:
-            event.listen(engine, "connect", _remember_inode(parsed.database))
-            event.listen(engine, "checkout", _refuse_other_inode(parsed.database))
+            _WatchedFile(parsed.database).listen(engine)
         return engine
     options = f"-c statement_timeout={int(timeout * 1000)} -c lock_timeout={int(timeout * 1000)}"
     return create_engine(
@@ -65,21 +65,33 @@ def _begin_sqlite(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN DEFERRED" if read_only else "BEGIN IMMEDIATE")
 
 
-def _remember_inode(path: str) -> Callable[[Any, Any], None]:
-    def remember(_connection: Any, record: Any) -> None:
-        record.info["inode"] = _inode(path)
+class _WatchedFile:
+    """A SQLite file that must stay the one it was.
 
-    return remember
+    A pooled connection to a file that was removed or replaced would commit into the void and say that it did, and a new
+    connection would quietly make an empty database in its place.
+    """
 
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen = False
 
-def _refuse_other_inode(path: str) -> Callable[[Any, Any, Any], None]:
-    """A pooled connection to a file that was removed or replaced would commit into the void, and say that it did."""
+    def listen(self, engine: Engine) -> None:
+        event.listen(engine, "do_connect", self._refuse_to_make_another)
+        event.listen(engine, "connect", self._remember)
+        event.listen(engine, "checkout", self._refuse_other_file)
 
-    def refuse(_connection: Any, record: Any, _proxy: Any) -> None:
-        if record.info.get("inode") != _inode(path):
+    def _refuse_to_make_another(self, *_: Any) -> None:
+        if self._seen and _inode(self._path) is None:
+            raise sqlite3.OperationalError("the SQLite file was removed")
+
+    def _remember(self, _connection: Any, record: Any) -> None:
+        record.info["inode"] = _inode(self._path)
+        self._seen = True
+
+    def _refuse_other_file(self, _connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info.get("inode") != _inode(self._path):
             raise DisconnectionError("the SQLite file was removed or replaced")
-
-    return refuse
 
 
 def _inode(path: str) -> tuple[int, int] | None:

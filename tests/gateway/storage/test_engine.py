@@ -1,6 +1,7 @@
 """What a transaction promises on both databases, and what it raises when they cannot keep it."""
 
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Callable
 from decimal import Decimal
@@ -88,14 +89,29 @@ def test_a_locked_sqlite_file_is_an_outage_for_writers_and_none_for_readers(
     assert set(_productions(engine)) == {"a"}
 
 
-def test_a_replaced_sqlite_file_is_noticed(sqlite_url: str, tmp_path: Path, open_engine: OpenEngine) -> None:
+def test_a_removed_sqlite_file_is_noticed_and_not_made_anew(sqlite_url: str, open_engine: OpenEngine) -> None:
     engine = open_engine(sqlite_url)
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     with writing(engine) as session:
         session.add(PromptRow(**_prompt("a")))
     path.unlink()
-    with pytest.raises(StorageUnavailable), writing(engine) as session:
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable), writing(engine) as session:
+            session.add(PromptRow(**_prompt("b")))
+    assert not path.exists()
+
+
+def test_a_replaced_sqlite_file_is_used(
+    sqlite_url: str, migrated_sqlite: Path, tmp_path: Path, open_engine: OpenEngine
+) -> None:
+    engine = open_engine(sqlite_url)
+    with writing(engine) as session:
+        session.add(PromptRow(**_prompt("a")))
+    shutil.copy(migrated_sqlite, tmp_path / "other.db")
+    (tmp_path / "other.db").rename(sqlite_url.removeprefix("sqlite:///"))
+    with writing(engine) as session:
         session.add(PromptRow(**_prompt("b")))
+    assert "b" in _productions(open_engine(sqlite_url))
 
 
 def test_an_unreachable_server_is_an_outage() -> None:
