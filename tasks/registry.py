@@ -1,0 +1,201 @@
+"""MLflow: prompt versions, evaluation runs and release metrics. MLflow is imported inside the functions only.
+
+What is here is a projection for people to browse. The truth is the ledger: nothing is read back from MLflow to decide.
+"""
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.errors import StorageUnavailable
+
+log = logging.getLogger(__name__)
+
+PRODUCTION = "production"
+CANARY = "canary"
+HEALTH_TIMEOUT = 2.0
+
+
+class RegistryUnavailable(StorageUnavailable):
+    code = "registry_unavailable"
+    default_hint = "Start MLflow ('promptyard up') and run the command again: what was done so far is kept."
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run to log: ``table`` has one mapping per row, all with the same columns."""
+
+    experiment: str
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    table: Sequence[Mapping[str, Any]] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def registry_name(tenant: str, prompt: str) -> str:
+    """The prompt's name in MLflow: tenants other than ``default`` go in front."""
+    return prompt if tenant == "default" else f"{tenant}.{prompt}"
+
+
+def is_up(tracking_uri: str) -> bool:
+    """Whether the MLflow server answers within two seconds; a file or SQL URI needs no server."""
+    if not tracking_uri.startswith(("http://", "https://")):
+        return bool(tracking_uri)
+    try:
+        with urllib.request.urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def register_version(
+    tracking_uri: str,
+    *,
+    tenant: str,
+    prompt: str,
+    version: str,
+    template: Sequence[Mapping[str, Any]],
+    digest: str,
+    author: str,
+    changelog: str,
+) -> str:
+    """The MLflow version number of this semantic version; registered once, however often it is called.
+
+    Raises RegistryUnavailable.
+    """
+    client = _mlflow(tracking_uri)
+    name = registry_name(tenant, prompt)
+    known = _find_version(client, name, version, digest)
+    if known is not None:
+        return known
+    registered = client.genai.register_prompt(
+        name=name,
+        template=[dict(message) for message in template],
+        commit_message=changelog or f"version {version}",
+    )
+    for key, value in {"semver": version, "digest": digest, "author": author, "tenant": tenant}.items():
+        client.genai.set_prompt_version_tag(name, registered.version, key, value or "-")
+    return str(registered.version)
+
+
+def tag_version(tracking_uri: str, *, tenant: str, prompt: str, mlflow_version: str, tags: Mapping[str, str]) -> None:
+    """Tag a registered version, for instance with its verdict. Raises RegistryUnavailable."""
+    client = _mlflow(tracking_uri)
+    for key, value in tags.items():
+        client.genai.set_prompt_version_tag(registry_name(tenant, prompt), int(mlflow_version), key, value)
+
+
+def set_aliases(tracking_uri: str, *, tenant: str, prompt: str, aliases: Mapping[str, str]) -> list[str]:
+    """Make the aliases agree: alias → MLflow version, an empty version takes the alias away. Returns what changed.
+
+    Raises RegistryUnavailable.
+    """
+    client = _mlflow(tracking_uri)
+    name = registry_name(tenant, prompt)
+    changed: list[str] = []
+    for alias, wanted in aliases.items():
+        current = _alias_version(client, name, alias)
+        if current == wanted:
+            continue
+        if wanted:
+            client.genai.set_prompt_alias(name, alias, int(wanted))
+        elif current:
+            client.genai.delete_prompt_alias(name, alias)
+        changed.append(f"{alias} → {wanted or 'nothing'}")
+    return changed
+
+
+def log_run(tracking_uri: str, record: RunRecord) -> str:
+    """A finished run with parameters, metrics, tags, table and texts; returns its id. Raises RegistryUnavailable."""
+    client = _mlflow(tracking_uri)
+    client.set_experiment(record.experiment)
+    with client.start_run(run_name=record.name, tags=dict(record.tags)) as run:
+        client.log_params({key: str(value)[:500] for key, value in record.params.items()})
+        client.log_metrics({key: float(value) for key, value in record.metrics.items()})
+        if record.table:
+            columns = list(record.table[0])
+            client.log_table({name: [row[name] for row in record.table] for name in columns}, "items.json")
+        for file, text in record.texts.items():
+            client.log_text(text, file)
+    return str(run.info.run_id)
+
+
+def log_file(tracking_uri: str, experiment: str, name: str, path: str, metrics: Mapping[str, float]) -> str:
+    """A finished run that holds one file, such as a drift report; returns its id. Raises RegistryUnavailable."""
+    client = _mlflow(tracking_uri)
+    client.set_experiment(experiment)
+    with client.start_run(run_name=name) as run:
+        client.log_metrics({key: float(value) for key, value in metrics.items()})
+        client.log_artifact(path)
+    return str(run.info.run_id)
+
+
+def open_run(
+    tracking_uri: str, *, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+) -> str:
+    """A run that goes on, for a release's steps; returns its id. Raises RegistryUnavailable."""
+    client = _mlflow(tracking_uri)
+    known = client.set_experiment(experiment)
+    store = client.MlflowClient()
+    run = store.create_run(known.experiment_id, run_name=name, tags=dict(tags))
+    for key, value in params.items():
+        store.log_param(run.info.run_id, key, str(value)[:500])
+    return str(run.info.run_id)
+
+
+def log_step(tracking_uri: str, run_id: str, step: int, metrics: Mapping[str, float], *, ended: bool = False) -> None:
+    """The metrics of one step of a release. Raises RegistryUnavailable."""
+    client = _mlflow(tracking_uri)
+    store = client.MlflowClient()
+    for key, value in metrics.items():
+        store.log_metric(run_id, key, float(value), step=step)
+    if ended:
+        store.set_terminated(run_id)
+
+
+def _find_version(client: Any, name: str, version: str, digest: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.genai.search_prompts(filter_string=f"name = '{name}'")
+        if not list(found):
+            return None
+        for candidate in client.MlflowClient().search_prompt_versions(name):
+            tags = candidate.tags or {}
+            if tags.get("semver") == version and tags.get("digest") == digest:
+                return str(candidate.version)
+    except MlflowException as error:
+        log.debug("no version of %s was found: %s", name, error)
+    return None
+
+
+def _alias_version(client: Any, name: str, alias: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.MlflowClient().get_prompt_version_by_alias(name, alias).version)
+    except MlflowException:
+        return ""
+
+
+def _mlflow(tracking_uri: str) -> Any:
+    """The mlflow module, bound to the server and bounded in time. Raises RegistryUnavailable."""
+    if not is_up(tracking_uri):
+        raise RegistryUnavailable("MLflow does not answer" if tracking_uri else "no MLflow server is configured")
+    # A server that dies half-way must not hold a run for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
+    import mlflow
+    import mlflow.genai
+
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_registry_uri(tracking_uri)
+    return mlflow
