@@ -34,7 +34,6 @@ def create(
 ) -> None:
     """Make a key and print it, this once."""
     from gateway.auth.keys import create_key
-
     from gateway.clock import SystemClock
 
     settings, engine = _open()
@@ -49,9 +48,10 @@ def create(
 
 def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
     """List the keys of a tenant, revoked ones included."""
-    from gateway.auth.keys import list_keys
     from rich.console import Console
     from rich.table import Table
+
+    from gateway.auth.keys import list_keys
 
     settings, engine = _open()
     rows = list_keys(engine, tenant or settings.tenant)
@@ -70,16 +70,23 @@ def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
 def revoke(key_id: Annotated[str, typer.Argument(help="The id that 'keys list' shows.")], tenant: Tenant = "") -> None:
     """Revoke a key; gateways refuse it within PROMPTYARD_KEY_CACHE_TTL seconds."""
     from gateway.auth.keys import revoke_key
-
     from gateway.clock import SystemClock
 
     settings, engine = _open()
-    revoke_key(engine, SystemClock(), tenant or settings.tenant, key_id)
+    revoke_key(engine, SystemClock(), key_id, tenant or settings.tenant)
     typer.echo(f"Revoked {key_id}; gateways refuse it within {settings.key_cache_ttl:g} s.")
 
 
 def _open() -> "tuple[Settings, Engine]":
+    from gateway.errors import StorageUnavailable
     from gateway.storage.engine import make_engine
+    from gateway.storage.migrate import schema_is_current
 
     settings = connected_settings()
-    return settings, make_engine(settings.sql_url, timeout=settings.sql_timeout)
+    engine = make_engine(settings.sql_url, timeout=settings.sql_timeout)
+    if not schema_is_current(engine):
+        raise StorageUnavailable(
+            "the ledger's tables are missing or of another version",
+            hint="'promptyard up' brings them up to date, and so does 'python -m gateway.storage.migrate'.",
+        )
+    return settings, engine

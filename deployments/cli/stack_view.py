@@ -24,6 +24,7 @@ _LOOKS = {
     Status.CRASHED: ("✗", "bold red"),
     Status.STOPPED: ("■", "dim"),
 }
+_LIVING = (Status.STARTING, Status.READY)
 _NAMES = {"prefect": "Prefect", "mlflow": "MLflow", "gateway": "Gateway", "simulator": "Simulator"}
 
 
@@ -76,7 +77,8 @@ class StackView:
             if self._stopping and service.status is not Status.STOPPED:
                 continue
             self._out.print(Text(f"{service.name:<14} {service.status.value:<11} {_elapsed(service)}".rstrip()))
-            if service.status in (Status.CRASHED, Status.RESTARTING):
+            if service.status in (Status.CRASHED, Status.RESTARTING) and state.phase is Phase.READY:
+                # while starting, the error that ends the command says it
                 self._out.print(Text("  " + service.detail.replace("\n", "\n  ")), soft_wrap=True)
 
     def _table(self) -> Table:
@@ -122,7 +124,7 @@ def print_status(found: Report, *, out: Console = console) -> None:
     table = Table.grid(padding=(0, 2))
     for service in found.state.services:
         sign, style = _LOOKS[service.status]
-        pid = str(service.process.pid) if service.process and service.status is not Status.DONE else ""
+        pid = str(service.process.pid) if service.process and service.status in _LIVING else ""
         restarts = f"{service.restarts} restarts" if service.restarts else ""
         table.add_row(Text(sign, style), service.name, Text(service.status.value, style), Text(pid, "dim"), restarts)
     out.print(table)

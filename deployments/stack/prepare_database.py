@@ -1,14 +1,13 @@
 """Brings SQL to the current schema and makes the first API key: ``python -m deployments.stack.prepare_database``."""
 
-import hashlib
 import os
 import sys
 from pathlib import Path
 
-from gateway.auth.keys import SCOPES, create_key, list_keys
 from sqlalchemy import Engine
 
 from deployments.stack.home import StackHome
+from gateway.auth.keys import SCOPES, create_key, hash_key, list_keys
 from gateway.clock import Clock, SystemClock
 from gateway.settings import Settings
 from gateway.storage.engine import make_engine
@@ -20,7 +19,7 @@ KEY_NAME = "default"
 def ensure_key(engine: Engine, clock: Clock, tenant: str, file: Path) -> bool:
     """Make sure that ``file`` (mode 0600) holds a key that works; True when a new one was made."""
     hashes = {row.hash for row in list_keys(engine, tenant) if row.revoked_at is None}
-    if file.exists() and hashlib.sha256(file.read_text().strip().encode()).hexdigest() in hashes:
+    if file.exists() and hash_key(file.read_text().strip()) in hashes:
         return False
     plain, _row = create_key(engine, clock, tenant, KEY_NAME, sorted(SCOPES))
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,11 +1,11 @@
 """The two real Redis servers of the table, with a stand-in for what comes after them."""
 
-from pathlib import Path
+import os
 
 import pytest
 import redis
 
-from deployments.stack.choices import Choices, find_redis_server
+from deployments.stack.choices import find_redis_server
 from deployments.stack.home import StackHome
 from deployments.stack.lifecycle import Plan, StopRequest, run_stack
 from deployments.stack.local import plan_local_stack
@@ -45,5 +45,4 @@ def test_both_redis_servers_come_up_with_their_policies_and_go(home: StackHome) 
 
 def test_a_redis_server_is_found_here() -> None:
     assert find_redis_server().name == "redis-server"
-    assert isinstance(find_redis_server(), Path)
-    assert Choices.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert os.access(find_redis_server(), os.X_OK)

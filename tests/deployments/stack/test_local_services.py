@@ -4,6 +4,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from deployments.stack.addresses import choose_addresses, command_environment, service_environment, shown_urls
 from deployments.stack.choices import Choices, choose, odd_addresses, without_password
@@ -22,9 +23,23 @@ def table(home: StackHome, settings: Settings, choices: Choices, folder: Path) -
     return {service.name: service for service in local_services(home, choices, at, programs)}
 
 
-def bare(**given: object) -> Settings:
+class BareSettings(Settings):
     """Settings that see nothing of the shell that runs the tests."""
-    return Settings.model_validate(given)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def bare(**given: object) -> Settings:
+    return BareSettings.model_validate(given)
 
 
 @pytest.mark.parametrize(

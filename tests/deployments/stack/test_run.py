@@ -9,7 +9,7 @@ from deployments.stack.errors import StackError
 from deployments.stack.home import StackHome
 from deployments.stack.lifecycle import Plan, StopRequest, run_stack
 from deployments.stack.processes import is_alive
-from deployments.stack.service import LogLine, Service, Steady
+from deployments.stack.service import NEVER, LogLine, Service, Steady
 from deployments.stack.state import Phase, ServiceState, StackState, Status, load_stack
 from tests.deployments.stack.conftest import processes_of
 from tests.deployments.stack.tiny_services import FAST, crashes_once, job, parent, service, steady, stubborn
@@ -129,7 +129,9 @@ def test_a_crash_is_answered_by_a_restart_where_the_table_says_so(home: StackHom
 
 
 def test_restarts_end_and_the_rest_goes_on(home: StackHome) -> None:
-    failing = service("failing", "print('ready', flush=True); import time; time.sleep(0.2); exit('gone')", restart=FAST)
+    failing = service(
+        "failing", "print('ready', flush=True); import time; time.sleep(0.2); raise SystemExit('gone')", restart=FAST
+    )
 
     def given_up(state: StackState) -> bool:
         return named(state, "failing").status is Status.CRASHED
@@ -146,9 +148,7 @@ def test_a_service_without_restarts_is_marked_crashed(home: StackHome, tmp_path:
     def crashed(state: StackState) -> bool:
         return named(state, "mlflow").status is Status.CRASHED
 
-    states = run(
-        home, [crashes_once("mlflow", tmp_path / "memory", restart=Service("x", (), Steady(0)).restart)], crashed
-    )
+    states = run(home, [crashes_once("mlflow", tmp_path / "memory", restart=NEVER)], crashed)
     assert named(states[-1], "mlflow").status is Status.CRASHED
 
 
