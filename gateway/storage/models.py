@@ -174,6 +174,18 @@ class ReleaseStepRow(Base):
     evidence: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
 
 
+class ReleaseBlockRow(Base):
+    """One comparison of a canary user with stable users, as it was formed. Never changed: what a look has used stays."""
+
+    __tablename__ = "release_blocks"
+
+    release_id: Mapped[str] = mapped_column(ForeignKey("releases.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    formed_at: Mapped[float] = mapped_column(Float)
+    body: Mapped[dict[str, Any]] = mapped_column(Json)
+    """Members with arm, time of the first eligible call and metrics."""
+
+
 class RoutingRow(Base):
     """The last published routing table; one row (id 1)."""
 

@@ -150,6 +150,7 @@ class CanarySpec(Section):
     tolerance: float = Field(0.0, ge=0, lt=1, description="How much worse is still no reason to roll back.")
     block_stable_users: int = Field(1, ge=1, le=20, description="k: stable users that one canary user is held against.")
     window: Duration = Field(900.0, description="How long a user's answers are collected before they count.")
+    scoring_grace: Duration = Field(120.0, description="Scores that arrive later are reported, never tested.")
     min_step: Duration = Field(300.0, description="A step lasts at least this long.")
     min_blocks: int = Field(10, ge=1, description="A step sees at least this many canary users.")
     max_duration: Duration = Field(14 * 86_400.0, description="After this the release ends inconclusive.")

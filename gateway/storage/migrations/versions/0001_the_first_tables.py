@@ -212,10 +212,23 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("release_id", "seq"),
     )
+    op.create_table(
+        "release_blocks",
+        sa.Column("release_id", sa.String(length=40), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("formed_at", sa.Float(), nullable=False),
+        sa.Column("body", JSON, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["release_id"],
+            ["releases.id"],
+        ),
+        sa.PrimaryKeyConstraint("release_id", "seq"),
+    )
 
 
 def downgrade() -> None:
     for table in (
+        "release_blocks",
         "release_steps",
         "scores",
         "routing",
