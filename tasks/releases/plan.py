@@ -1,0 +1,67 @@
+"""What a canary does next: pure, from the decision of the statistics and the plan."""
+
+from dataclasses import dataclass
+
+from tasks.releases.evidence import FAILURE, QUALITY
+from tasks.releases.stages import Stage
+from tasks.specs.model import CanarySpec
+from tasks.statistics.canary import CanaryDecision, CanaryOutcome, CanaryPolicy
+from tasks.statistics.guardrails import Guardrail
+
+
+@dataclass(frozen=True)
+class Move:
+    """Where the release goes. ``weight`` in basis points; the same stage and weight means to hold."""
+
+    stage: Stage
+    kind: str
+    weight: int
+    step: int
+    reason: str
+
+
+def statistics_policy(canary: CanarySpec) -> CanaryPolicy:
+    """The two guardrails of a release: judged quality must not fall, failures must not rise."""
+    return CanaryPolicy(
+        guardrails=(
+            Guardrail(QUALITY, margin=canary.margin, tolerance=canary.tolerance),
+            Guardrail(
+                FAILURE,
+                margin=canary.margin,
+                tolerance=canary.tolerance,
+                lower_is_better=True,
+                expected_mean=0.01,
+                expected_sd=None,
+            ),
+        ),
+        alpha=canary.alpha,
+        max_duration=canary.max_duration,
+    )
+
+
+def weight_of(canary: CanarySpec, step: int) -> int:
+    """Basis points of the users in a step of the plan (0-based)."""
+    return round(canary.steps[min(step, len(canary.steps) - 1)] * 100)
+
+
+def next_move(
+    decision: CanaryDecision, canary: CanarySpec, *, step: int, in_step_for: float, blocks_in_step: int
+) -> Move:
+    """Promote, roll back or end as decided; otherwise grow once the step has lasted and seen enough, else hold.
+
+    ``in_step_for`` in seconds.
+    """
+    weight = weight_of(canary, step)
+    reason = "; ".join(decision.reasons)
+    if decision.outcome is CanaryOutcome.ROLL_BACK:
+        return Move(Stage.ROLLED_BACK, "rolled_back", 0, step, reason)
+    if decision.outcome is CanaryOutcome.PROMOTE:
+        return Move(Stage.PROMOTED, "promoted", 10_000, step, reason)
+    if decision.outcome is CanaryOutcome.INCONCLUSIVE:
+        return Move(Stage.INCONCLUSIVE, "closed", 0, step, reason)
+    more = step + 1 < len(canary.steps)
+    if more and in_step_for >= canary.min_step and blocks_in_step >= canary.min_blocks:
+        there = weight_of(canary, step + 1)
+        words = f"no harm seen in {blocks_in_step} users' blocks: {weight / 100:g} % → {there / 100:g} % of users"
+        return Move(Stage.CANARY, "advanced", there, step + 1, words)
+    return Move(Stage.CANARY, "held", weight, step, reason)
