@@ -3,7 +3,6 @@
 The data is looked up once per model; a call then costs three multiplications.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -45,6 +44,13 @@ def price(provider: str, model: str, usage: Usage, at: float | None = None) -> C
     return Cost(usd, input_price, output_price, data_version())
 
 
+def load() -> str:
+    """Reads the price data now, which takes up to half a second, rather than at the first call; its version."""
+    get_snapshot()
+    _model_info("openai", "gpt-4.1-mini")
+    return data_version()
+
+
 @lru_cache(maxsize=1)
 def data_version() -> str:
     """Which price data: ``genai-prices <package version>``, as the data comes with the package."""
@@ -66,7 +72,3 @@ def _tier(unit_price: Any, input_tokens: int) -> Decimal | None:
         passed = [tier.price for tier in unit_price.tiers if input_tokens > tier.start]
         return Decimal(passed[-1] if passed else unit_price.base)
     return unit_price if isinstance(unit_price, Decimal) else None
-
-
-Pricer = Callable[[str, str, Usage, float | None], Cost]
-"""The signature of ``price``, for those who want another one injected."""

@@ -1,7 +1,7 @@
 """Anthropic's Messages API behind OpenAI's terms."""
 
 import httpx2
-from anthropic import AsyncAnthropic, AsyncStream, DefaultAioHttpClient
+from anthropic import AnthropicError, AsyncAnthropic, AsyncStream, DefaultAioHttpClient
 
 from gateway.clock import Clock
 from gateway.providers.anthropic_reply import AnthropicStreamReader, translate_reply
@@ -16,6 +16,8 @@ _PATH = "/v1/messages"
 
 class AnthropicConnection:
     """The SDK's public ``post`` with raw types: half the time of its typed call."""
+
+    errors: tuple[type[Exception], ...] = (AnthropicError,)
 
     def __init__(self, client: AsyncAnthropic) -> None:
         self._client = client

@@ -80,22 +80,22 @@ class AnthropicStreamReader:
 
     def _translate(self, event: Any) -> Mapping[str, Any]:
         match event:
-            case {"type": "message_start", "message": {**message}}:
+            case {"type": "message_start", "message": dict(message)}:
                 self._reports.append(message.get("usage"))
                 return {"role": "assistant", "content": ""}
-            case {"type": "content_block_start", "index": int(index), "content_block": {**block}}:
+            case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
                 if block.get("type") == "tool_use":
                     self._tools[index] = len(self._tools)
                     if not block.get("input"):
                         self._without_arguments.add(index)
                 return _opened(block, self._tools.get(index, 0))
-            case {"type": "content_block_delta", "index": int(index), "delta": {**delta}}:
+            case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)}:
                 if delta.get("partial_json"):
                     self._without_arguments.discard(index)
                 return _continued(delta, self._tools.get(index, 0))
             case {"type": "content_block_stop", "index": int(index)} if index in self._without_arguments:
                 return _arguments("{}", self._tools[index])
-            case {"type": "message_delta", "delta": {**delta}}:
+            case {"type": "message_delta", "delta": dict(delta)}:
                 self._stop_reason = delta.get("stop_reason") or self._stop_reason
                 self._reports.append(event.get("usage"))
                 return {}

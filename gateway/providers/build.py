@@ -4,17 +4,29 @@ import random
 from collections.abc import Callable, Mapping
 
 from gateway.clock import Clock
-from gateway.providers.anthropic import anthropic_provider
 from gateway.providers.base import Provider
 from gateway.providers.breaker import Breaking
 from gateway.providers.fallback import FallbackChain
-from gateway.providers.openai import openai_provider
 from gateway.providers.retry import RetryBudget, Retrying
 from gateway.settings import ChainSettings, ProviderSettings, Settings
 
+
+def _openai(name: str, settings: ProviderSettings, chain: ChainSettings, clock: Clock) -> Provider:
+    from gateway.providers.openai import openai_provider
+
+    return openai_provider(name, settings, chain, clock)
+
+
+def _anthropic(name: str, settings: ProviderSettings, chain: ChainSettings, clock: Clock) -> Provider:
+    from gateway.providers.anthropic import anthropic_provider
+
+    return anthropic_provider(name, settings, chain, clock)
+
+
+# The SDKs take seconds to import: who builds a chain pays for those that it names, who imports the gateway does not.
 _PROTOCOLS: Mapping[str, Callable[[str, ProviderSettings, ChainSettings, Clock], Provider]] = {
-    "openai": openai_provider,
-    "anthropic": anthropic_provider,
+    "openai": _openai,
+    "anthropic": _anthropic,
 }
 
 

@@ -62,7 +62,9 @@ class EventStream(Protocol):
 
 
 class Connection(Protocol):
-    """The SDK's client, narrowed to one endpoint. Raises the ``UPSTREAM_ERRORS`` of ``failures``."""
+    """The SDK's client, narrowed to one endpoint. Raises ``errors`` and the ``TRANSPORT_ERRORS`` of ``failures``."""
+
+    errors: tuple[type[Exception], ...]
 
     async def ask(self, outgoing: Outgoing, limits: httpx2.Timeout) -> bytes:
         """The body of a successful answer."""

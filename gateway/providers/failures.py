@@ -11,10 +11,8 @@ from json import JSONDecodeError
 from typing import Any
 
 import aiohttp
-import anthropic
 import httpx2
 import msgspec
-import openai
 
 from gateway.errors import (
     ProviderError,
@@ -29,9 +27,7 @@ from gateway.errors import (
 )
 from gateway.types import Completion, ModelRef
 
-UPSTREAM_ERRORS = (
-    openai.OpenAIError,
-    anthropic.AnthropicError,
+TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     httpx2.HTTPError,
     httpx2.StreamError,
     httpx2.InvalidURL,
@@ -41,7 +37,7 @@ UPSTREAM_ERRORS = (
     UnicodeDecodeError,
     OSError,  # TimeoutError is one
 )
-"""What talking to a provider may raise. Anything else is a defect of ours and passes untranslated."""
+"""What talking to a provider may raise, beside its SDK's own errors. Anything else is our defect and passes."""
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
     400: ProviderRejectedRequest,
@@ -93,7 +89,7 @@ def lacks(request: Completion, what: str) -> ProviderLacksFeature:
 
 
 def from_exception(error: BaseException, ref: ModelRef, *, now: float) -> ProviderError:
-    """The project's error for one of ``UPSTREAM_ERRORS``; ``now`` in seconds since the epoch (for ``Retry-After``)."""
+    """The project's error for one of ``TRANSPORT_ERRORS`` or an SDK's; ``now``: seconds since the epoch."""
     response = getattr(error, "response", None)
     body = getattr(error, "body", None)
     if isinstance(response, httpx2.Response) and response.status_code >= 300:
@@ -146,16 +142,14 @@ def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
 
 
 def _is_timeout(error: BaseException) -> bool:
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and len(causes) < 8:
+        causes.append(cause)
     # OpenAI's transport reports a refused connection as a time-out: aiohttp's own error, further down, knows better.
-    cause: BaseException | None = error
-    for _ in range(8):
-        if cause is None:
-            break
+    for cause in causes:
         if isinstance(cause, aiohttp.ClientError):
             return isinstance(cause, aiohttp.ServerTimeoutError)
-        cause = cause.__cause__ or cause.__context__
-    timeouts = (TimeoutError, httpx2.TimeoutException, openai.APITimeoutError, anthropic.APITimeoutError)
-    return isinstance(error, timeouts)
+    return any(isinstance(cause, TimeoutError | httpx2.TimeoutException) for cause in causes)
 
 
 def _detail(body: object) -> dict[str, str]:

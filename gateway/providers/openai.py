@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient
+from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, OpenAIError
 
 from gateway.clock import Clock
 from gateway.errors import ProviderRejectedRequest
@@ -22,6 +22,8 @@ _PATH = "/chat/completions"
 
 class OpenAIConnection:
     """The SDK's public ``post`` with raw types: half the time of its typed call."""
+
+    errors: tuple[type[Exception], ...] = (OpenAIError,)
 
     def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client

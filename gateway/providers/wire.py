@@ -25,6 +25,7 @@ class WireProvider:
         self._dialect = dialect
         self._clock = clock
         self._connect_timeout = connect_timeout
+        self._upstream_errors = connection.errors + failures.TRANSPORT_ERRORS
 
     async def complete(self, request: Completion) -> Reply:
         ref = request.ref
@@ -33,7 +34,7 @@ class WireProvider:
             async with asyncio.timeout(request.total_timeout):
                 answer = await self._connection.ask(outgoing, self._timeout(request))
             payload: object = msgspec.json.decode(answer)
-        except failures.UPSTREAM_ERRORS as error:
+        except self._upstream_errors as error:
             # "from None": the SDK's error may quote key and prompt, and a logged traceback would show it
             raise failures.from_exception(error, ref, now=self._clock.now()) from None
         if isinstance(payload, Mapping) and payload.get("error"):
@@ -73,7 +74,7 @@ class WireProvider:
                         yield piece
                     held.clear()
             parsed = reader.finish()
-        except failures.UPSTREAM_ERRORS as error:
+        except self._upstream_errors as error:
             if isinstance(error, TimeoutError) and not begun:
                 raise ProviderTimeout(
                     f"{ref} sent no token within {request.first_token_timeout:g} s.",

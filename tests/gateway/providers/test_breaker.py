@@ -1,0 +1,136 @@
+import asyncio
+
+import pytest
+
+from gateway.clock import ManualClock
+from gateway.errors import BreakerOpen, ProviderOverloaded, ProviderRejectedRequest
+from gateway.providers.breaker import Breaking, State
+from gateway.providers.failures import ProviderLacksFeature
+from gateway.types import Completion, ModelRef, Reply
+from tests.gateway.providers.fakes import ScriptedProvider, collect, request_for
+
+REQUEST = request_for(ModelRef("one", "m"))
+DOWN = ProviderOverloaded("x")
+
+
+def breaking(provider: ScriptedProvider, clock: ManualClock) -> Breaking:
+    return Breaking(provider, failures=3, cooldown=5.0, clock=clock)
+
+
+async def fail(guard: Breaking, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(ProviderOverloaded):
+            await guard.complete(REQUEST)
+
+
+async def test_failures_in_a_row_open_it_and_then_nobody_is_asked() -> None:
+    provider = ScriptedProvider(DOWN, DOWN, None, DOWN)
+    clock = ManualClock()
+    guard = breaking(provider, clock)
+    await fail(guard, 2)
+    await guard.complete(REQUEST)  # a success in between starts the count anew
+    await fail(guard, 3)
+    clock.advance(2.0)
+    with pytest.raises(BreakerOpen) as caught:
+        await guard.complete(REQUEST)
+    assert len(provider.requests) == 6
+    assert caught.value.retry_after == pytest.approx(3.0)
+    assert guard.states() == {"m": State.OPEN}
+
+
+@pytest.mark.parametrize(("probe", "then"), [(None, State.CLOSED), (DOWN, State.OPEN)])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_after_the_cooldown_one_probe_decides(
+    probe: ProviderOverloaded | None, then: State, streaming: bool
+) -> None:
+    clock = ManualClock()
+    guard = breaking(ScriptedProvider(DOWN, DOWN, DOWN, probe), clock)
+    await fail(guard, 3)
+    clock.advance(5.0)
+    assert guard.states()["m"] is State.HALF_OPEN
+    attempt = collect(guard.stream(REQUEST)) if streaming else guard.complete(REQUEST)
+    if probe is None:
+        await attempt
+    else:
+        with pytest.raises(ProviderOverloaded):
+            await attempt
+    assert guard.states()["m"] is then
+
+
+class Parked:
+    """Answers when told to."""
+
+    name = "one"
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.asked = 0
+        self.error: ProviderOverloaded | None = DOWN
+
+    async def complete(self, request: Completion) -> Reply:
+        self.asked += 1
+        if self.error:
+            raise self.error
+        await self.gate.wait()
+        return await ScriptedProvider().complete(request)
+
+
+async def half_open(parked: Parked) -> Breaking:
+    clock = ManualClock()
+    guard = Breaking(parked, failures=3, cooldown=5.0, clock=clock)  # type: ignore[arg-type]
+    await fail(guard, 3)
+    clock.advance(5.0)
+    parked.error = None
+    return guard
+
+
+async def test_only_a_single_probe_passes_at_a_time() -> None:
+    parked = Parked()
+    guard = await half_open(parked)
+    probe = asyncio.create_task(guard.complete(REQUEST))
+    await asyncio.sleep(0)
+    for _ in range(5):
+        with pytest.raises(BreakerOpen):
+            await guard.complete(REQUEST)
+    parked.gate.set()
+    await probe
+    assert parked.asked == 4
+    assert guard.states()["m"] is State.CLOSED
+
+
+async def test_a_cancelled_probe_lets_the_next_one_through() -> None:
+    parked = Parked()
+    guard = await half_open(parked)
+    probe = asyncio.create_task(guard.complete(REQUEST))
+    await asyncio.sleep(0)
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+    assert guard.states()["m"] is State.HALF_OPEN
+    parked.gate.set()
+    await guard.complete(REQUEST)
+    assert guard.states()["m"] is State.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("error", "then"), [(ProviderRejectedRequest("x"), State.CLOSED), (ProviderLacksFeature("x"), State.HALF_OPEN)]
+)
+async def test_a_refused_request_proves_that_the_provider_is_up_and_one_never_sent_proves_nothing(
+    error: ProviderRejectedRequest | ProviderLacksFeature, then: State
+) -> None:
+    clock = ManualClock()
+    guard = breaking(ScriptedProvider(DOWN, DOWN, DOWN, error), clock)
+    await fail(guard, 3)
+    clock.advance(5.0)
+    with pytest.raises(type(error)):
+        await guard.complete(REQUEST)
+    assert guard.states()["m"] is then
+
+
+async def test_models_have_breakers_of_their_own_and_their_number_is_bounded() -> None:
+    guard = breaking(ScriptedProvider(DOWN, DOWN, DOWN, None), ManualClock())
+    await fail(guard, 3)
+    await guard.complete(request_for(ModelRef("one", "other")))
+    assert guard.states() == {"m": State.OPEN, "other": State.CLOSED}
+    for number in range(1100):
+        await guard.complete(request_for(ModelRef("one", f"m{number}")))
+    assert len(guard.states()) == 1024

@@ -1,0 +1,71 @@
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from genai_prices import Usage as TheirUsage
+from genai_prices import calc_price
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.pricing import price
+from gateway.types import Usage
+
+MODELS = [
+    ("openai", "gpt-4.1-mini"),
+    ("openai", "gpt-4.1-nano"),
+    ("openai", "o3"),
+    ("openai", "text-embedding-3-small"),
+    ("anthropic", "claude-haiku-4-5"),
+    ("anthropic", "claude-sonnet-4-5"),  # a tier above 200,000 input tokens
+    ("anthropic", "claude-sonnet-4-6"),  # another price since a date
+    ("anthropic", "claude-haiku-5-5"),
+]
+
+
+@settings(deadline=None)  # the first call loads the price data
+@given(
+    st.sampled_from(MODELS),
+    st.integers(0, 500_000),
+    st.integers(0, 20_000),
+    st.floats(0, 1),
+    st.integers(1_740_000_000, 1_790_000_000),
+)
+def test_it_charges_what_the_price_data_s_own_calculation_charges(
+    named: tuple[str, str], tokens: int, output: int, cached_share: float, at: int
+) -> None:
+    provider, model = named
+    cached = int(tokens * cached_share)
+    output = 0 if "embedding" in model else output
+    theirs = calc_price(
+        TheirUsage(input_tokens=tokens, output_tokens=output, cache_read_tokens=cached),
+        model,
+        provider_id=provider,
+        genai_request_timestamp=datetime.fromtimestamp(at, UTC),
+    )
+    assert price(provider, model, Usage(tokens, output, cached), at).usd == theirs.total_price
+
+
+def test_a_published_example() -> None:
+    """gpt-4.1-mini: $0.40 a million input tokens, $0.10 cached, $1.60 output (OpenAI's price page)."""
+    cost = price("openai", "gpt-4.1-mini", Usage(1_000_000, 500_000, 250_000), 1_760_000_000.0)
+    assert cost.usd == Decimal("0.3") + Decimal("0.025") + Decimal("0.8")
+    assert (cost.input_per_mtok, cost.output_per_mtok) == (Decimal("0.4"), Decimal("1.6"))
+    assert cost.data_version.startswith("genai-prices ")
+
+
+def test_a_tier_applies_to_all_tokens_once_it_is_passed() -> None:
+    below, above = (
+        price("anthropic", "claude-sonnet-4-5", Usage(tokens, 0), 1_762_000_000.0) for tokens in (200_000, 200_001)
+    )
+    assert (below.usd, below.input_per_mtok) == (Decimal("0.6"), Decimal(3))
+    assert (above.usd, above.input_per_mtok) == (Decimal("1.200006"), Decimal(6))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "no-such-model"), ("my-own-server", "gpt-4.1-mini"), ("", ""), ("openai", "whisper-1")],
+)
+def test_an_unknown_price_is_unknown_never_zero(provider: str, model: str) -> None:
+    cost = price(provider, model, Usage(1_000, 10))
+    assert cost.usd is None
+    assert cost.data_version
