@@ -1,7 +1,5 @@
 """The routing table as the SQL rows of prompts and releases say it: built in the transaction that changes them."""
 
-from collections.abc import Iterable
-
 import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -47,11 +45,18 @@ def _bundle(session: Session, prompt: PromptRow, version: str) -> PromptVersion:
 
 
 def write_routing(session: Session, clock: Clock) -> RoutingTable:
-    """Project the table anew with the next revision, in the caller's transaction. Push it once that has committed."""
+    """Project the table anew, in the caller's transaction, and push it once that has committed.
+
+    The revision grows only when a route has changed.
+    """
     row = session.get(RoutingRow, 1, with_for_update=True)
-    revision = (row.revision if row else 0) + 1
     session.flush()
-    table = RoutingTable(revision=revision, routes=project_routes(session), published_at=clock.now())
+    routes = project_routes(session)
+    known = msgspec.convert(row.body, RoutingTable) if row else None
+    if known is not None and known.routes == routes:
+        return known
+    revision = (row.revision if row else 0) + 1
+    table = RoutingTable(revision=revision, routes=routes, published_at=clock.now())
     body = msgspec.to_builtins(table)
     if row is None:
         session.add(RoutingRow(id=1, revision=revision, body=body, published_at=table.published_at))
@@ -64,8 +69,3 @@ def read_routing(session: Session) -> RoutingTable | None:
     """The last table that was written, or None before the first."""
     row = session.get(RoutingRow, 1)
     return msgspec.convert(row.body, RoutingTable) if row else None
-
-
-def same_routes(left: Iterable[Route], right: Iterable[Route]) -> bool:
-    """Whether two tables route alike, whatever their revisions."""
-    return tuple(left) == tuple(right)

@@ -69,7 +69,7 @@ def gather(calls: Iterable[ReleaseCall], policy: CanarySpec) -> Gathered:
         else:
             mine[call.user].append(call)
     users = sorted((_user(rows, policy) for rows in mine.values()), key=lambda one: (one.first_call_at, one.user))
-    arms = Counter(one.arm for one in users)
+    arms: Counter[str] = Counter(one.arm for one in users)
     return Gathered(tuple(users), _arrivals(mine.values()), dict(excluded), dict(arms))
 
 

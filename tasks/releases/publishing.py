@@ -7,10 +7,10 @@ from sqlalchemy import Engine
 
 from gateway.clock import Clock
 from gateway.errors import StorageUnavailable
-from gateway.prompts.projection import project_routes, read_routing, same_routes, write_routing
+from gateway.prompts.projection import write_routing
 from gateway.prompts.routing_store import RoutingStore
 from gateway.settings import Settings
-from gateway.storage.engine import reading, writing
+from gateway.storage.engine import writing
 from gateway.storage.redis_store import connect
 from gateway.types import RoutingTable
 
@@ -49,10 +49,6 @@ async def _publish(settings: Settings, table: RoutingTable, patience: float) -> 
 
 def repair(engine: Engine, clock: Clock, settings: Settings, *, patience: float = 5.0) -> Publication:
     """Make the projection agree with the rows again, and everybody with the projection. Idempotent."""
-    with reading(engine) as session:
-        table = read_routing(session)
-        current = table is not None and same_routes(table.routes, project_routes(session))
-    if table is None or not current:
-        with writing(engine) as session:
-            table = write_routing(session, clock)
+    with writing(engine) as session:
+        table = write_routing(session, clock)
     return publish(settings, table, patience=patience)
