@@ -25,7 +25,9 @@ _LAST_ROUNDS = 100
 _log = logging.getLogger("gateway.ledger.writer")
 
 
-async def repeat(name: str, work: Callable[[], Awaitable[int]], stop: asyncio.Event) -> None:
+async def repeat(
+    name: str, work: Callable[[], Awaitable[int]], stop: asyncio.Event, *, interval: float = INTERVAL
+) -> None:
     """Call ``work`` until ``stop``: at once while it finds something, else after a pause that grows with failures."""
     failures = 0
     while not stop.is_set():
@@ -41,7 +43,7 @@ async def repeat(name: str, work: Callable[[], Awaitable[int]], stop: asyncio.Ev
                 _log.warning("%s has to wait: %s", name, error)
         if found == 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), min(LONGEST_PAUSE, INTERVAL * 2 ** min(failures, 10)))
+                await asyncio.wait_for(stop.wait(), min(LONGEST_PAUSE, interval * 2 ** min(failures, 10)))
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
