@@ -1,10 +1,10 @@
 """Comparing two versions item by item: bootstrap bounds of a mean, exact McNemar, items still needed.
 
-Bootstrap: percentile interval over items (Efron & Tibshirani 1993, ch. 13). Where few items changed at all, resampling
-cannot know the rare large change it has not seen: 40 items without a change would "prove" a difference of exactly
-0. There one imaginary item at the unfavourable extreme joins the sample, which reproduces the rule of three (0 falls
-among n items bound their rate by about 3/n) and brings the false-pass rate on sparse changes near its level
-(simulated at a 5-point margin, 40 items, falls only: 13 % without it, 0 % with it).
+Bootstrap: percentile interval over items (Efron & Tibshirani 1993, ch. 13). Where few items changed at all,
+resampling cannot know the rare large change it has not seen: 40 items without a change would "prove" a difference of
+exactly 0. There one imaginary item at the worst value joins the sample for the lower bound, which reproduces the rule
+of three (0 falls among n items bound their rate by about 3/n) and brings the false-pass rate on sparse changes near its
+level (simulated at a 5-point margin, 40 items, falls only: 13 % without it, 0 % with it).
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ def bootstrap_bounds(
     *,
     alpha_lower: float,
     alpha_upper: float,
-    extremes: tuple[float, float],
+    worst: float | None = None,
     usual: float | None = None,
     resamples: int = 2_000,
 ) -> Bounds:
-    """Bounds of the mean of `values` (shape (n,), n ≥ 1), whose possible range is `extremes`.
+    """Bounds of the mean of `values` (shape (n,), n ≥ 1).
+
+    `worst` is the lowest value an item can have; None leaves the imaginary item out, which suits descriptions only.
 
     `usual` is the value of an unchanged item (0 for differences; None: the most frequent one); the number of other
     values tells whether changes are sparse. Deterministic for a given generator state.
@@ -56,20 +58,23 @@ def bootstrap_bounds(
         found, counts = np.unique(values, return_counts=True)
         usual = float(found[counts.argmax()])
     sparse = int(np.count_nonzero(np.abs(values - usual) > 1e-9)) < FEW_CHANGES
-    low_sample, high_sample = (np.append(values, extreme) if sparse else values for extreme in extremes)
-    size = low_sample.size
-    low_means, high_means = np.empty(resamples), np.empty(resamples)
-    step = max(1, _BATCH // size)
-    for begin in range(0, resamples, step):
-        drawn = rng.integers(0, size, size=(min(step, resamples - begin), size))
-        low_means[begin : begin + step] = low_sample[drawn].mean(axis=1)
-        high_means[begin : begin + step] = high_sample[drawn].mean(axis=1)
+    means = _resampled_means(values, rng, resamples)
+    cautious = _resampled_means(np.append(values, worst), rng, resamples) if sparse and worst is not None else means
     return Bounds(
         mean=float(values.mean()),
-        lower=float(np.quantile(low_means, alpha_lower)),
-        upper=float(np.quantile(high_means, 1.0 - alpha_upper)),
+        lower=float(np.quantile(cautious, alpha_lower)),
+        upper=float(np.quantile(means, 1.0 - alpha_upper)),
         n=n,
     )
+
+
+def _resampled_means(values: FloatArray, rng: np.random.Generator, resamples: int) -> FloatArray:
+    means = np.empty(resamples)
+    step = max(1, _BATCH // values.size)
+    for begin in range(0, resamples, step):
+        drawn = rng.integers(0, values.size, size=(min(step, resamples - begin), values.size))
+        means[begin : begin + step] = values[drawn].mean(axis=1)
+    return means
 
 
 def mcnemar_worse(fell: int, rose: int) -> float:

@@ -109,6 +109,26 @@ class EProcess:
             log_e_max=max(self.log_e_max, log_e),
         )
 
+    def after(self, observations: FloatArray) -> EProcess:
+        """The state after all `observations`, shape (n,), at once: `update` n times, up to rounding."""
+        if observations.size == 0:
+            return self
+        if not bool(((observations >= 0.0) & (observations <= 1.0)).all()):
+            raise ValueError("observations must lie in [0, 1]")
+        path = log_e_paths(observations, self)
+        n = self.n + observations.size
+        totals = self.total + np.cumsum(observations)
+        running = (0.5 + totals) / (np.arange(self.n + 1, n + 1) + 1)
+        return EProcess(
+            direction=self.direction,
+            boundary=self.boundary,
+            n=n,
+            total=float(totals[-1]),
+            squared_deviations=self.squared_deviations + float(np.cumsum((observations - running) ** 2)[-1]),
+            log_e=float(path[-1]),
+            log_e_max=max(self.log_e_max, float(path.max())),
+        )
+
     def decided(self, alpha: float, tests: int = 1) -> bool:
         """Whether E has reached tests/α at any observation so far (once decided, always decided)."""
         return self.log_e_max >= log_threshold(alpha, tests)
@@ -125,7 +145,7 @@ def log_e_paths(observations: FloatArray, start: EProcess) -> FloatArray:
     means = (0.5 + start.total + np.cumsum(observations, axis=-1)) / (count + 1)
     variances = (0.25 + start.squared_deviations + np.cumsum((observations - means) ** 2, axis=-1)) / (count + 1)
     past_mean, past_variance = np.empty_like(means), np.empty_like(variances)
-    past_mean[..., 0], past_variance[..., 0] = start.mean, start.variance
+    past_mean[..., :1], past_variance[..., :1] = start.mean, start.variance
     past_mean[..., 1:], past_variance[..., 1:] = means[..., :-1], variances[..., :-1]
     better = start.direction is Direction.BETTER
     gap = past_mean - start.boundary if better else start.boundary - past_mean

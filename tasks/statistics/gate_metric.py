@@ -94,9 +94,7 @@ def weigh_metric(
     if not scores.size:
         return None
     corrected = alpha / metrics
-    candidate = bootstrap_bounds(
-        scores, rng, alpha_lower=alpha, alpha_upper=corrected, extremes=(0.0, 1.0), resamples=resamples
-    )
+    candidate = bootstrap_bounds(scores, rng, alpha_lower=alpha, alpha_upper=corrected, worst=0.0, resamples=resamples)
     paired = [item for item in items if item.difference(rule.metric) is not None]
     differences = np.array([item.difference(rule.metric) for item in paired], dtype=np.float64)
     difference, p = None, None
@@ -107,7 +105,7 @@ def weigh_metric(
             rng,
             alpha_lower=alpha,
             alpha_upper=corrected,
-            extremes=(-1.0, 1.0),
+            worst=-1.0,
             usual=0.0,
             resamples=resamples,
         )
@@ -179,9 +177,7 @@ def _fallen_slices(
         if values.mean() > -rule.margin:
             continue
         level = alpha / len(large)
-        bounds = bootstrap_bounds(
-            values, rng, alpha_lower=level, alpha_upper=level, extremes=(-1.0, 1.0), usual=0.0, resamples=resamples
-        )
+        bounds = bootstrap_bounds(values, rng, alpha_lower=level, alpha_upper=level, usual=0.0, resamples=resamples)
         if bounds.upper < 0.0:
             fallen.append(FallenSlice(tag, rule.metric, bounds.n, bounds.mean, bounds.upper))
     return tuple(sorted(fallen, key=lambda one: (one.difference, one.tag)))

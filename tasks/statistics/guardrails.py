@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.statistics.blocks import Block
-from tasks.statistics.eprocess import Direction, EProcess, FloatArray, block_value, boundary_mean, log_threshold
+from tasks.statistics.eprocess import (
+    Direction,
+    EProcess,
+    FloatArray,
+    block_value,
+    boundary_mean,
+    log_e_paths,
+    log_threshold,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +130,7 @@ def weigh(
     guardrail: Guardrail, blocks: Sequence[Block], *, guardrails: int, alpha: float, alpha_missing: float
 ) -> WeighedGuardrail:
     """The evidence about one of so many `guardrails` that share α, from blocks in their order."""
-    worse = EProcess(Direction.WORSE, boundary_mean(-guardrail.tolerance))
-    better = EProcess(Direction.BETTER, boundary_mean(-guardrail.margin))
-    values: list[float] = []
+    found: list[float] = []
     canary_sum = stable_sum = 0.0
     for block in blocks:
         pair = block.pair(guardrail.metric)
@@ -132,19 +138,20 @@ def weigh(
             continue
         canary, stable = pair
         canary_sum, stable_sum = canary_sum + canary, stable_sum + stable
-        x = block_value(guardrail.upwards(canary), guardrail.upwards(stable))
-        worse, better = worse.update(x), better.update(x)
-        values.append(x)
+        found.append(block_value(guardrail.upwards(canary), guardrail.upwards(stable)))
+    values = np.asarray(found, dtype=np.float64)
+    worse = EProcess(Direction.WORSE, boundary_mean(-guardrail.tolerance)).after(values)
+    better = EProcess(Direction.BETTER, boundary_mean(-guardrail.margin)).after(values)
     missing_canary, missing_stable, log_e_missing = _missing(guardrail.metric, blocks)
     evidence = GuardrailEvidence(
         metric=guardrail.metric,
         lower_is_better=guardrail.lower_is_better,
-        blocks=len(values),
-        blocks_left_out=len(blocks) - len(values),
+        blocks=len(found),
+        blocks_left_out=len(blocks) - len(found),
         missing_canary=missing_canary,
         missing_stable=missing_stable,
-        canary_mean=canary_sum / len(values) if values else None,
-        stable_mean=stable_sum / len(values) if values else None,
+        canary_mean=canary_sum / len(found) if found else None,
+        stable_mean=stable_sum / len(found) if found else None,
         margin=guardrail.margin,
         tolerance=guardrail.tolerance,
         log_e_worse=worse.log_e,
@@ -156,7 +163,7 @@ def weigh(
         log_threshold_better=log_threshold(alpha),
         log_threshold_missing=log_threshold(alpha_missing, guardrails),
     )
-    return WeighedGuardrail(guardrail, evidence, better, np.asarray(values, dtype=np.float64))
+    return WeighedGuardrail(guardrail, evidence, better, values)
 
 
 def _missing(metric: str, blocks: Sequence[Block]) -> tuple[int, int, float]:
@@ -166,17 +173,16 @@ def _missing(metric: str, blocks: Sequence[Block]) -> tuple[int, int, float]:
     exactly; a Fisher test repeated after every user would not hold its level. The mean of both directions' E is
     an e-process again.
     """
-    more, less = EProcess(Direction.BETTER, 0.5), EProcess(Direction.WORSE, 0.5)
     canaries = stables = 0
-    highest = 0.0
-    for block in blocks:
+    values = np.empty(len(blocks))
+    for index, block in enumerate(blocks):
         canary = block.canary.value(metric) is None
         stable = sum(user.value(metric) is None for user in block.stable)
         canaries, stables = canaries + canary, stables + stable
-        x = block_value(float(canary), stable / len(block.stable))
-        more, less = more.update(x), less.update(x)
-        highest = max(highest, float(np.logaddexp(more.log_e, less.log_e)) - math.log(2.0))
-    return canaries, stables, highest
+        values[index] = block_value(float(canary), stable / len(block.stable))
+    more, less = (log_e_paths(values, EProcess(direction, 0.5)) for direction in (Direction.BETTER, Direction.WORSE))
+    two_sided = np.logaddexp(more, less) - math.log(2.0)
+    return canaries, stables, float(two_sided.max(initial=0.0))
 
 
 def _reached(log_e: float, threshold: float) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.statistics.blocks import Block, BlockPlan, UserEvidence, form_blocks, stable_users_per_block
+
+QUICK = settings(max_examples=50, deadline=None)
 
 PLAN = BlockPlan(window=100.0, k=2)
 
@@ -98,6 +100,7 @@ def test_a_value_outside_the_unit_interval_names_user_and_metric() -> None:
         canary("c", 0, 1.5).value("score")
 
 
+@QUICK
 @given(RECORDS, st.floats(100, 700))
 def test_every_user_at_most_once_and_arms_never_mixed(evidence: list[UserEvidence], now: float) -> None:
     earliest = {user: min(r.first_call_at for r in evidence if r.user == user) for user in {r.user for r in evidence}}
@@ -114,6 +117,7 @@ def test_every_user_at_most_once_and_arms_never_mixed(evidence: list[UserEvidenc
             seen.add(member.user)
 
 
+@QUICK
 @given(RECORDS, st.data())
 def test_outcomes_do_not_change_who_is_compared_with_whom(evidence: list[UserEvidence], data: st.DataObject) -> None:
     scores = data.draw(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=len(evidence), max_size=len(evidence)))
@@ -121,6 +125,7 @@ def test_outcomes_do_not_change_who_is_compared_with_whom(evidence: list[UserEvi
     assert names(form_blocks(evidence, PLAN, now=1000).blocks) == names(form_blocks(changed, PLAN, now=1000).blocks)
 
 
+@QUICK
 @given(RECORDS, st.floats(0, 700), st.floats(0, 700), st.randoms(use_true_random=False))
 def test_an_earlier_look_saw_a_prefix_whatever_the_order_of_records(
     evidence: list[UserEvidence], one: float, other: float, random: object
@@ -133,6 +138,7 @@ def test_an_earlier_look_saw_a_prefix_whatever_the_order_of_records(
     assert late[: len(early)] == early
 
 
+@QUICK
 @given(RECORDS, RECORDS, st.integers(1, 3))
 def test_blocks_once_formed_stay_whatever_arrives_late(
     evidence: list[UserEvidence], late: list[UserEvidence], k: int
@@ -144,6 +150,7 @@ def test_blocks_once_formed_stay_whatever_arrives_late(
     assert len(members) == len(set(members))
 
 
+@QUICK
 @given(RECORDS)
 def test_going_on_from_formed_blocks_equals_starting_over(evidence: list[UserEvidence]) -> None:
     formed = form_blocks(evidence, PLAN, now=400).blocks

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.statistics.eprocess import (
@@ -19,6 +20,8 @@ from tasks.statistics.eprocess import (
     log_threshold,
 )
 from tasks.statistics.power import draw_users
+
+QUICK = settings(max_examples=50, deadline=None)
 
 UNIT = st.floats(0.0, 1.0, allow_nan=False)
 WORSE, BETTER = Direction.WORSE, Direction.BETTER
@@ -37,6 +40,8 @@ def test_values_outside_the_unit_interval_are_refused(bad: float) -> None:
         block_value(bad, 0.5)
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         EProcess(WORSE, 0.5).update(bad)
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        EProcess(WORSE, 0.5).after(np.array([0.5, bad]))
 
 
 @pytest.mark.parametrize("bad", [-1.0, 1.0, 2.0])
@@ -48,17 +53,18 @@ def test_a_boundary_at_the_extremes_is_refused(bad: float) -> None:
 def test_three_steps_by_hand() -> None:
     """m = ½, worse, X = 0.3, 0.2, 1: λ₁ = 0, μ̂₁ = 0.4, σ̂²₁ = 0.13, λ₂ = 0.1/0.14; λ₃ = min(…, 1)."""
     state = EProcess(WORSE, 0.5).update(0.3)
-    assert (state.mean, state.variance, state.log_e) == (pytest.approx(0.4), pytest.approx(0.13), 0.0)
+    assert [state.mean, state.variance, state.log_e] == pytest.approx([0.4, 0.13, 0.0])
     state = state.update(0.2)
     assert state.log_e == pytest.approx(math.log(1 + 0.1 / 0.14 * 0.3))
     mean, variance = 1.0 / 3.0, (0.25 + 0.01 + (0.2 - 1 / 3) ** 2) / 3
-    assert (state.mean, state.variance) == (pytest.approx(mean), pytest.approx(variance))
+    assert [state.mean, state.variance] == pytest.approx([mean, variance])
     assert state.bet == 1.0  # 1.38 is capped at ½ / (1 − m)
     after = state.update(1.0)
     assert after.log_e == pytest.approx(state.log_e + math.log(0.5))
     assert after.log_e_max == state.log_e
 
 
+@QUICK
 @given(st.lists(UNIT, max_size=40), st.floats(-0.9, 0.9))
 def test_better_mirrors_worse(values: list[float], difference: float) -> None:
     worse, better = EProcess(WORSE, boundary_mean(difference)), EProcess(BETTER, boundary_mean(-difference))
@@ -67,6 +73,7 @@ def test_better_mirrors_worse(values: list[float], difference: float) -> None:
     assert worse.log_e == pytest.approx(better.log_e, abs=1e-9)
 
 
+@QUICK
 @given(st.lists(UNIT, min_size=1, max_size=40), st.floats(0.05, 0.95), st.sampled_from(Direction), st.data())
 def test_vectorised_paths_equal_updates_from_any_start(
     values: list[float], boundary: float, direction: Direction, data: st.DataObject
@@ -76,11 +83,14 @@ def test_vectorised_paths_equal_updates_from_any_start(
     for x in values[:split]:
         state = state.update(x)
     paths = log_e_paths(np.array([values[split:]]), state)
+    batch = state.after(np.array(values[split:]))
     for x, log_e in zip(values[split:], paths[0], strict=True):
         state = state.update(x)
         assert state.log_e == pytest.approx(log_e, abs=1e-9)
+    assert dataclasses.astuple(batch)[2:] == pytest.approx(dataclasses.astuple(state)[2:], abs=1e-9)
 
 
+@QUICK
 @given(st.lists(UNIT, max_size=30), st.floats(0.05, 0.95), st.sampled_from(Direction))
 def test_wealth_stays_positive_and_the_next_bet_is_fair_at_the_boundary(
     values: list[float], boundary: float, direction: Direction
@@ -94,6 +104,7 @@ def test_wealth_stays_positive_and_the_next_bet_is_fair_at_the_boundary(
     assert boundary * up + (1.0 - boundary) * down == pytest.approx(1.0)
 
 
+@QUICK
 @given(st.lists(UNIT, max_size=30), UNIT, UNIT)
 def test_a_lower_next_value_is_never_less_evidence_of_harm(values: list[float], one: float, other: float) -> None:
     state = EProcess(WORSE, 0.5)
@@ -102,6 +113,7 @@ def test_a_lower_next_value_is_never_less_evidence_of_harm(values: list[float], 
     assert state.update(min(one, other)).log_e >= state.update(max(one, other)).log_e
 
 
+@QUICK
 @given(st.lists(UNIT, max_size=60))
 def test_once_decided_always_decided(values: list[float]) -> None:
     state, decided = EProcess(WORSE, 0.5), False
@@ -137,7 +149,8 @@ def _block_values(
     rng = np.random.default_rng(seed)
     canary = draw_users(rng, mean - drop, sd, (releases, blocks))
     stable = draw_users(rng, mean, sd, (releases, blocks, k)).mean(axis=-1)
-    return (canary - stable + 1.0) / 2.0
+    values: FloatArray = (canary - stable + 1.0) / 2.0
+    return values
 
 
 @pytest.mark.parametrize(("mean", "sd"), [(0.8, 0.2), (0.99, None), (0.5, None)])
