@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ProviderRejectedRequest
@@ -253,6 +253,7 @@ BLOCKS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(BLOCKS, st.integers(1, 5))
 def test_a_stream_makes_the_same_message_as_the_whole_answer(blocks: list[dict[str, Any]], cut: int) -> None:
     reader = AnthropicStreamReader()

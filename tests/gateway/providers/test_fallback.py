@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.clock import ManualClock
@@ -31,6 +31,7 @@ OUTCOMES: dict[str, ProviderError | None] = {
 }
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(OUTCOMES)), max_size=6), st.booleans())
 async def test_whatever_the_links_do_each_is_asked_once_in_order_until_one_decides(
     outcomes: list[str], streaming: bool

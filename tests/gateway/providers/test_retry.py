@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.clock import ManualClock
@@ -118,6 +118,7 @@ async def test_without_a_budget_nothing_is_retried() -> None:
         await rig.retrying.complete(request_for())
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=400), st.floats(0.01, 1.0))
 def test_retries_stay_under_the_reserve_and_the_share_of_calls(is_call: list[bool], ratio: float) -> None:
     budget = RetryBudget(ratio)
