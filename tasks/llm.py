@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from gateway.clock import new_id
 from gateway.compose import Gateway, compose
@@ -21,6 +19,7 @@ from gateway.errors import PromptyardError
 from gateway.settings import Settings
 from gateway.types import Answer, CacheMode, Call, Message, Origin, PromptVersion
 from tasks.evaluators.judge import Judgement, judge_messages, read_judgement
+from tasks.step import step
 
 T = TypeVar("T")
 IN_FLIGHT = 32
@@ -141,20 +140,20 @@ def client(settings: Settings) -> LlmClient:
         return known
 
 
-@task(name="complete", cache_policy=NO_CACHE, persist_result=False)
+@step("complete")
 def complete(settings: Settings, calls: Sequence[LlmCall]) -> list[LlmResult]:
     """Answer the calls through cache, fallback chain, prices and ledger."""
     return client(settings).complete(calls)
 
 
-@task(name="embed", cache_policy=NO_CACHE, persist_result=False)
+@step("embed")
 def embed(settings: Settings, texts: Sequence[str]) -> np.ndarray:
     """Unit vectors, float32, shape (texts, dimensions)."""
     known = client(settings)
     return known.run(known.gateway.embedder.embed(texts))
 
 
-@task(name="judge", cache_policy=NO_CACHE, persist_result=False)
+@step("judge")
 def judge(
     settings: Settings, tenant: str, model: str, criteria: Sequence[str], verdicts: Sequence[Verdict]
 ) -> list[Judgement]:

@@ -17,7 +17,8 @@ from gateway.types import Message
 _SYSTEM = """You judge answers of a support assistant. Rate the answer on each criterion from 1 (worst) to 5 (best).
 {basis}
 An answer that admits not knowing is right when the question cannot be answered, and wrong when it can.
-An answer that leaves out a part of the question is incomplete. Length and style do not matter unless a criterion says so.
+An answer that leaves out a part of the question is incomplete.
+Length and style do not matter unless a criterion says so.
 Reply with JSON only: {{{keys}, "reason": "<one sentence>"}}"""
 
 _WITH_REFERENCE = "Compare it with the reference answer: what contradicts the reference is wrong."
@@ -32,7 +33,7 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """``score`` in [0, 1] is the mean of the criteria, each mapped from 1–5; None when the verdict could not be read."""
+    """``score`` in [0, 1]: the mean of the criteria, mapped from 1–5; None when the verdict cannot be read."""
 
     score: float | None
     criteria: Mapping[str, float]

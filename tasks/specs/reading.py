@@ -33,10 +33,17 @@ class SpecFile:
     must_pass: tuple[GoldenItem, ...]
 
 
-def read_spec(path: Path) -> SpecFile:
-    """Raises SpecError; nothing is registered or changed by reading."""
+def read_spec(path: Path, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> SpecFile:
+    """The checked spec; ``defaults`` are sections (``gate``, ``canary``) of which the file's own values win.
+
+    Raises SpecError; nothing is registered or changed by reading.
+    """
     path = Path(path)
     content, home = _merged(path)
+    for section, values in (defaults or {}).items():
+        own = content.get(section)
+        if own is None or isinstance(own, dict):
+            content[section] = {**values, **(own or {})}
     try:
         spec = PromptSpec.model_validate(content)
     except ValidationError as error:

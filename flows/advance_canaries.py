@@ -1,0 +1,62 @@
+"""Every minute: one idempotent step of each open release. Never sleeps, holds no state, may be killed anywhere."""
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from blocks.workspace import load_workspace
+from flows.warm_cache import WarmRequest, warm_cache
+from gateway.clock import SystemClock
+from tasks.alerts import alert
+from tasks.artifacts import artifact_key, table
+from tasks.releases.reconcile import StepReport
+from tasks.releases.stages import Stage
+from tasks.releasing import Release, advance, list_open, owner_name, repair_projections
+
+
+@flow(name="advance_canaries", persist_result=False)
+def advance_canaries() -> list[Release]:
+    """Promote, hold or roll back by the evidence so far, then make every projection agree with the ledger."""
+    settings, clock = load_workspace().settings, SystemClock()
+    owner = owner_name(str(flow_run.id or ""))
+    releases: list[Release] = []
+    for row in list_open(settings):
+        report = advance(settings, clock, row.id, owner)
+        if report is None:
+            continue
+        release = Release.of(report.release)
+        releases.append(release)
+        get_run_logger().info("%s %s: %s %s", release.prompt, release.version, release.stage, report.note)
+        if report.move is None:
+            continue
+        _show(release, report)
+        if report.move.stage is Stage.PROMOTED:
+            warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version))
+        elif report.move.stage in (Stage.ROLLED_BACK, Stage.INCONCLUSIVE, Stage.ERROR):
+            alert(
+                settings,
+                f"release_{release.stage}",
+                f"{release.prompt} {release.version} {release.stage.replace('_', ' ')}: {release.reason}",
+                release=release.id,
+            )
+    repair_projections(settings, clock)
+    return releases
+
+
+def _show(release: Release, report: StepReport) -> None:
+    decision = report.evidence.get("decision", {})
+    rows = [
+        {
+            "guardrail": one["metric"],
+            "canary": one["canary_mean"],
+            "stable": one["stable_mean"],
+            "users": one["blocks"],
+            "e-value worse (log)": one["log_e_worse_max"],
+            "rolls back at": one["log_threshold_worse"],
+            "e-value not worse (log)": one["log_e_better_max"],
+            "promotes at": one["log_threshold_better"],
+        }
+        for one in decision.get("guardrails", [])
+    ]
+    title = f"{release.prompt} {release.version}: {release.stage} at {release.weight_percent:g} %: {release.reason}"
+    table(artifact_key("canary", release.prompt), rows, title)

@@ -1,0 +1,61 @@
+"""A prompt from a file to its first live users: register, gate, approval, warm-up, canary."""
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, Field
+
+from blocks.workspace import load_workspace
+from flows.gate_prompt import GateRequest, gate_prompt
+from flows.register_prompt import RegisterRequest, register_prompt
+from flows.warm_cache import WarmRequest, warm_cache
+from gateway.clock import SystemClock
+from tasks.artifacts import artifact_key, markdown
+from tasks.registration import read
+from tasks.releasing import Release, close_with_error, hold_for_approval, open_release, refuse, start_canary
+from tasks.specs.model import Approval
+
+
+class ReleaseRequest(BaseModel):
+    """What to release."""
+
+    path: Path = Field(description="The prompt.yaml.")
+    tenant: str = Field("", description="Empty: the workspace's tenant.")
+    author: str = Field("", description="Who releases; empty: the author in the file.")
+    salt: str | None = Field(
+        None, description="Fixes which users see the canary first; by default each release differs."
+    )
+
+
+@flow(name="release_prompt", flow_run_name="release {request.path}", persist_result=False)
+def release_prompt(request: ReleaseRequest) -> Release:
+    """Ends when the canary has started; ``advance_canaries`` takes it from there."""
+    workspace = load_workspace()
+    settings, clock = workspace.settings, SystemClock()
+    tenant = request.tenant or settings.tenant
+    file = read(request.path, workspace.policy_defaults)
+    register_prompt(RegisterRequest(path=request.path, tenant=tenant, author=request.author))
+    release = open_release(settings, clock, file, tenant, request.author, request.salt, str(flow_run.id or ""))
+    try:
+        gated = gate_prompt(GateRequest(path=request.path, tenant=tenant))
+    except Exception as error:
+        close_with_error(settings, clock, release, str(error) or type(error).__name__)
+        raise
+    if not gated.passed:
+        return _report(refuse(settings, clock, release, gated))
+    if file.spec.approval is Approval.REQUIRED:
+        return _report(hold_for_approval(settings, clock, release, gated))
+    warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version))
+    return _report(start_canary(settings, clock, release))
+
+
+def _report(release: Release) -> Release:
+    markdown(
+        artifact_key("release", release.prompt),
+        f"# {release.prompt} {release.version}: **{release.stage.replace('_', ' ')}**\n\n"
+        f"{release.reason}\n\n- release `{release.id}`\n- before: {release.baseline or 'nothing'}\n"
+        f"- share of users: {release.weight_percent:g} %\n",
+        f"{release.prompt} {release.version}: {release.stage}",
+    )
+    return release

@@ -1,0 +1,55 @@
+"""Prefect artifacts that a person can read. A key gives an artifact a timeline across runs."""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+
+def artifact_key(*parts: str) -> str:
+    """Lower-case letters, digits and dashes, as Prefect wants keys."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def table(key: str, rows: Sequence[Mapping[str, Any]], description: str = "") -> None:
+    """A table with one mapping per row; an empty one says so instead of vanishing."""
+    shown = [{name: readable(value) for name, value in row.items()} for row in rows]
+    create_table_artifact(table=shown or [{"": "nothing to show"}], key=key, description=description)
+
+
+def markdown(key: str, text: str, description: str = "") -> None:
+    create_markdown_artifact(markdown=text, key=key, description=description)
+
+
+def link(key: str, url: str, text: str, description: str = "") -> None:
+    create_link_artifact(link=url, link_text=text, key=key, description=description)
+
+
+def readable(value: Any) -> Any:
+    """Numbers rounded to what a person compares; unknown as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float):
+        return round(value, 6 if abs(value) < 0.01 else 3)
+    return value
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], limit: int = 20) -> str:
+    """Rows as a Markdown table; long cells are cut, and what is beyond the limit is counted."""
+    if not rows:
+        return "*nothing to show*\n"
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in columns) + " |" for row in rows[:limit]]
+    if len(rows) > limit:
+        lines.append(f"\n… and {len(rows) - limit} more")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(str(readable(value)).split()).replace("|", "\\|")
+    return text if len(text) <= 160 else text[:157] + "…"

@@ -1,0 +1,95 @@
+"""Registering a version: in the ledger first, which is the truth, then in MLflow, where people browse it."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Engine, func, select
+
+from gateway.clock import Clock
+from gateway.errors import InvalidRequest
+from gateway.settings import Settings
+from gateway.storage.engine import make_engine, reading
+from gateway.storage.models import DocumentRow, PromptVersionRow
+from gateway.types import PromptVersion
+from tasks import registry
+from tasks.releases import store
+from tasks.specs.bundle import bundle, digest
+from tasks.specs.reading import SpecFile, read_spec
+from tasks.step import step
+
+
+class EmptyCollection(InvalidRequest):
+    code = "empty_collection"
+
+
+def engine_of(settings: Settings) -> Engine:
+    """The process's engine for the ledger of these settings."""
+    return _engine(settings.sql_url, settings.sql_timeout, settings.sql_pool_size)
+
+
+@lru_cache(maxsize=8)
+def _engine(url: str, timeout: float, pool_size: int) -> Engine:
+    return make_engine(url, timeout=timeout, pool_size=pool_size)
+
+
+@step("read spec")
+def read(path: Path, defaults: dict[str, Any]) -> SpecFile:
+    """The spec with its datasets, checked. Raises SpecError, naming file, field and line."""
+    return read_spec(path, defaults)
+
+
+@step("register version")
+def register(settings: Settings, clock: Clock, file: SpecFile, tenant: str, author: str) -> PromptVersion:
+    """An immutable version. Raises DuplicateVersion when the number is taken by another content, EmptyCollection when
+    there is nothing to retrieve from, RegistryUnavailable when MLflow is down (run it again then)."""
+    spec = file.spec
+    engine = engine_of(settings)
+    if spec.retrieval:
+        _require_documents(engine, tenant, spec.retrieval.collection, file)
+    version = bundle(spec, tenant)
+    row = store.register_version(
+        engine,
+        clock,
+        PromptVersionRow(
+            tenant=tenant,
+            name=spec.name,
+            version=spec.version,
+            digest=digest(spec),
+            bundle=msgspec.to_builtins(version),
+            spec=spec.model_dump(mode="json", by_alias=True),
+            source=str(file.path.resolve()),
+            author=author or spec.author,
+            changelog=spec.changelog,
+            mlflow_version="",
+            verdict="",
+            gate_run="",
+        ),
+    )
+    mlflow_version = registry.register_version(
+        settings.mlflow_tracking_uri,
+        tenant=tenant,
+        prompt=spec.name,
+        version=spec.version,
+        template=[message.model_dump() for message in spec.template],
+        digest=row.digest,
+        author=author or spec.author,
+        changelog=spec.changelog,
+    )
+    store.note_version(engine, tenant, spec.name, spec.version, mlflow_version=mlflow_version)
+    return version
+
+
+def _require_documents(engine: Engine, tenant: str, collection: str, file: SpecFile) -> None:
+    with reading(engine) as session:
+        count = session.scalar(
+            select(func.count())
+            .select_from(DocumentRow)
+            .where(DocumentRow.tenant == tenant, DocumentRow.collection == collection, DocumentRow.deleted.is_(False))
+        )
+    if not count:
+        raise EmptyCollection(
+            f"the collection {collection!r} has no documents to answer from",
+            hint=f"promptyard documents put {collection} {file.folder / 'documents'}",
+        )

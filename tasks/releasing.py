@@ -1,0 +1,229 @@
+"""Prefect tasks around the release transitions: each one commits first, then pushes and verifies."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.logging import get_run_logger
+
+from gateway.clock import Clock
+from gateway.settings import Settings
+from gateway.storage.models import ReleaseRow
+from gateway.types import RoutingTable
+from tasks import registry
+from tasks.gating import Gated
+from tasks.registration import engine_of
+from tasks.releases import reconcile, store
+from tasks.releases.publishing import Publication, publish, repair
+from tasks.releases.stages import Stage
+from tasks.releases.store import Step
+from tasks.specs.reading import SpecFile
+from tasks.statistics.gate import GateOutcome
+from tasks.step import step
+
+
+@dataclass(frozen=True)
+class Release:
+    """Where a release stands, for people and machines."""
+
+    id: str
+    tenant: str
+    prompt: str
+    version: str
+    baseline: str
+    stage: str
+    weight_percent: float
+    reason: str
+
+    @classmethod
+    def of(cls, row: ReleaseRow) -> "Release":
+        return cls(row.id, row.tenant, row.prompt, row.version, row.baseline, row.stage, row.weight / 100, row.reason)
+
+
+@step("open release")
+def open_release(
+    settings: Settings, clock: Clock, file: SpecFile, tenant: str, author: str, salt: str | None, flow_run: str
+) -> ReleaseRow:
+    """Raises ReleaseInProgress while another release of the prompt is open."""
+    canary = file.spec.canary
+    return store.open_release(
+        engine_of(settings),
+        clock,
+        tenant=tenant,
+        prompt=file.spec.name,
+        version=file.spec.version,
+        policy={
+            "canary": canary.model_dump(mode="json"),
+            "evidence_share_bp": round(canary.evidence_share * 10_000),
+            "approval": file.spec.approval.value,
+        },
+        author=author or file.spec.author,
+        salt=salt,
+        flow_run=flow_run,
+    )
+
+
+@step("refuse")
+def refuse(settings: Settings, clock: Clock, release: ReleaseRow, gated: Gated) -> Release:
+    """Close the release by the gate's verdict: refused, inconclusive or error."""
+    stage = {
+        GateOutcome.FAIL: Stage.REFUSED,
+        GateOutcome.INCONCLUSIVE: Stage.INCONCLUSIVE,
+        GateOutcome.ERROR: Stage.ERROR,
+    }[gated.verdict.outcome]
+    step = Step("gated", "; ".join(gated.verdict.reasons), _gate_evidence(gated))
+    row, _ = store.transition(engine_of(settings), clock, release, stage, step)
+    return Release.of(row)
+
+
+@step("close after an error")
+def close_with_error(settings: Settings, clock: Clock, release: ReleaseRow, problem: str) -> Release:
+    """Free the prompt for the next try when the gate could not be finished."""
+    row, _ = store.transition(
+        engine_of(settings), clock, release, Stage.ERROR, Step("closed", f"the gate did not finish: {problem}", {})
+    )
+    return Release.of(row)
+
+
+@step("hold for approval")
+def hold_for_approval(settings: Settings, clock: Clock, release: ReleaseRow, gated: Gated) -> Release:
+    """The release waits in the ledger, not in a worker."""
+    step = Step("gated", "the gate passed; somebody must approve", _gate_evidence(gated))
+    row, _ = store.transition(engine_of(settings), clock, release, Stage.AWAITING_APPROVAL, step)
+    return Release.of(row)
+
+
+@step("start canary")
+def start_canary(settings: Settings, clock: Clock, release: ReleaseRow, approved_by: str = "") -> Release:
+    """Set the first weight, then verify that every live gateway serves by it."""
+    row, table = reconcile.start_canary(engine_of(settings), clock, release, approved_by=approved_by)
+    push(settings, table)
+    project(settings, row, {})
+    return Release.of(row)
+
+
+@step("reject")
+def reject(settings: Settings, clock: Clock, release: ReleaseRow, actor: str, reason: str) -> Release:
+    """Close a release that waits for approval."""
+    step = Step("rejected", f"rejected by {actor or 'somebody'}: {reason or 'no reason given'}", {})
+    row, _ = store.transition(engine_of(settings), clock, release, Stage.REFUSED, step)
+    return Release.of(row)
+
+
+@step("find release")
+def find_release(settings: Settings, release_id: str) -> ReleaseRow:
+    """Raises NotFound."""
+    return store.get_release(engine_of(settings), release_id)
+
+
+@step("open releases")
+def list_open(settings: Settings) -> list[ReleaseRow]:
+    """Every open release, of all tenants, oldest first."""
+    return store.open_releases(engine_of(settings))
+
+
+@step("repair projections")
+def repair_projections(settings: Settings, clock: Clock) -> Publication:
+    """Routing table from the rows, pushed and verified; MLflow's aliases from the rows, if it is up."""
+    engine = engine_of(settings)
+    publication = repair(engine, clock, settings)
+    for prompt in store.list_prompts(engine):
+        _aliases(settings, prompt.tenant, prompt.name)
+    return publication
+
+
+@step("advance release")
+def advance(settings: Settings, clock: Clock, release_id: str, owner: str) -> reconcile.StepReport | None:
+    """One reconcile of one release, its table pushed, its metrics in MLflow."""
+    report = reconcile.advance(engine_of(settings), clock, release_id, owner)
+    if report is None:
+        return None
+    if report.table is not None:
+        push(settings, report.table)
+    if report.move is not None:
+        project(settings, report.release, report.evidence)
+    return report
+
+
+def push(settings: Settings, table: RoutingTable) -> Publication:
+    """Push a table; what it did not reach is said, and repaired by the next reconcile."""
+    published = publish(settings, table)
+    logger = get_run_logger()
+    if published.verified:
+        logger.info("routing revision %d is live on %d gateways", published.revision, published.live)
+    else:
+        logger.warning(
+            "routing revision %d is not everywhere yet: %s",
+            published.revision,
+            published.problem or published.behind,
+        )
+    return published
+
+
+def project(settings: Settings, release: ReleaseRow, evidence: Mapping[str, Any]) -> None:
+    """Show the release in MLflow. Never raises: MLflow may be down, and nothing depends on it."""
+    try:
+        _aliases(settings, release.tenant, release.prompt)
+        engine = engine_of(settings)
+        run_id = release.mlflow_run
+        if not run_id:
+            run_id = registry.open_run(
+                settings.mlflow_tracking_uri,
+                experiment=f"promptyard/{registry.registry_name(release.tenant, release.prompt)}",
+                name=f"canary {release.version} against {release.baseline or 'nothing'}",
+                params={"release": release.id, "version": release.version, "baseline": release.baseline or "none"},
+                tags={"promptyard.kind": "canary", "promptyard.release": release.id},
+            )
+            store.set_mlflow_run(engine, release.id, run_id)
+        step = store.steps_of(engine, release.id)[-1].seq
+        registry.log_step(
+            settings.mlflow_tracking_uri,
+            run_id,
+            step,
+            step_metrics(release, evidence),
+            ended=release.open_slot is None,
+        )
+    except Exception as error:
+        get_run_logger().warning("MLflow does not show this step of %s: %s", release.id, type(error).__name__)
+
+
+def step_metrics(release: ReleaseRow, evidence: Mapping[str, Any]) -> dict[str, float]:
+    """A step as numbers: weight in percent, blocks, and per guardrail the means and log e-values."""
+    values = {"weight_percent": release.weight / 100}
+    decision = evidence.get("decision")
+    if decision:
+        values["blocks"] = float(decision["blocks"])
+        for guardrail in decision["guardrails"]:
+            name = guardrail["metric"]
+            for key in ("canary_mean", "stable_mean", "log_e_worse", "log_e_better"):
+                if guardrail[key] is not None:
+                    values[f"{name}_{key}"] = float(guardrail[key])
+    return values
+
+
+def _aliases(settings: Settings, tenant: str, prompt: str) -> None:
+    engine = engine_of(settings)
+    current = store.get_prompt(engine, tenant, prompt)
+    canary = next(
+        (row for row in store.open_releases(engine, Stage.CANARY) if (row.tenant, row.prompt) == (tenant, prompt)),
+        None,
+    )
+    known = {row.version: row.mlflow_version for row in store.list_versions(engine, tenant, prompt)}
+    wanted = {
+        registry.PRODUCTION: known.get(current.production, ""),
+        registry.CANARY: known.get(canary.version, "") if canary else "",
+    }
+    try:
+        registry.set_aliases(settings.mlflow_tracking_uri, tenant=tenant, prompt=prompt, aliases=wanted)
+    except registry.RegistryUnavailable as error:
+        get_run_logger().warning("MLflow's aliases of %s wait: %s", prompt, error.message)
+
+
+def _gate_evidence(gated: Gated) -> dict[str, Any]:
+    return {"verdict": gated.verdict.to_json(), "mlflow_run": gated.run_id, "baseline": gated.baseline}
+
+
+def owner_name(run_id: str) -> str:
+    """Who holds a lease: the flow run, or this moment where there is none."""
+    return run_id or f"local-{time.time_ns()}"

@@ -1,0 +1,87 @@
+"""Scores of live answers: a sample, equal in both arms, judged against the documents that grounded it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.clock import Clock
+from gateway.ledger.queries import unscored_calls
+from gateway.settings import Settings
+from gateway.storage.engine import writing
+from gateway.storage.models import CallRow, ScoreRow
+from gateway.storage.upsert import insert_missing
+from gateway.types import Layer
+from tasks.evaluation import question_of
+from tasks.evaluators.assertions import check_all, share_passed
+from tasks.evaluators.judge import Judgement
+from tasks.llm import Verdict, judge
+from tasks.registration import engine_of
+from tasks.releases import store
+from tasks.releases.evidence import QUALITY
+from tasks.specs.model import PromptSpec
+from tasks.step import step
+
+ASSERTIONS = "assertions"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How many calls of one version were scored, their mean quality, and how many the judge could not score."""
+
+    tenant: str
+    prompt: str
+    version: str
+    calls: int
+    mean_quality: float | None
+    not_judged: int
+
+
+@step("sample calls")
+def sample(settings: Settings, since: float, limit: int) -> list[CallRow]:
+    """Calls without a score: those of open releases' evidence samples first, whichever the arm, then the newest.
+
+    Only answers that were made for their call: of one from the cache the documents are not at hand any more.
+    """
+    found = unscored_calls(engine_of(settings), since, limit, sources=("judge",))
+    return [call for call in found if call.layer == Layer.NONE]
+
+
+@step("score version")
+def score_version(
+    settings: Settings, clock: Clock, tenant: str, prompt: str, version: str, calls: Sequence[CallRow]
+) -> Scored:
+    """Judge the calls of one version and keep the scores. A call that cannot be judged stays without a score."""
+    engine = engine_of(settings)
+    spec = PromptSpec.model_validate(store.get_version(engine, tenant, prompt, version).spec)
+    verdicts = [
+        Verdict(question=question_of(call.variables or {}), answer=call.answer or "", documents=call.context or "")
+        for call in calls
+    ]
+    judgements = judge(settings, tenant, spec.gate.judge.model, spec.gate.judge.criteria, verdicts)
+    now = clock.now()
+    rows = [row for call, judgement in zip(calls, judgements, strict=True) for row in _rows(call, judgement, spec, now)]
+    with writing(engine) as session:
+        insert_missing(session, ScoreRow, rows)
+    known = [one.score for one in judgements if one.score is not None]
+    mean = sum(known) / len(known) if known else None
+    return Scored(tenant, prompt, version, len(calls), mean, len(calls) - len(known))
+
+
+def _rows(call: CallRow, judgement: Judgement, spec: PromptSpec, now: float) -> list[dict[str, object]]:
+    common = {"call_id": call.id, "tenant": call.tenant, "scored_at": now}
+    rows: list[dict[str, object]] = []
+    if judgement.score is not None:
+        rows.append(
+            {
+                **common,
+                "metric": QUALITY,
+                "source": "judge",
+                "value": judgement.score,
+                "reason": judgement.reason,
+            }
+        )
+    checks = check_all(spec.gate.assertions, call.answer or "")
+    share = share_passed(checks)
+    if share is not None:
+        broken = "; ".join(one.reason for one in checks if not one.passed)
+        rows.append({**common, "metric": ASSERTIONS, "source": "assertion", "value": share, "reason": broken})
+    return rows
