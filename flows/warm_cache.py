@@ -26,7 +26,7 @@ def warm_cache(request: WarmRequest) -> Warmed:
     version = version_to_warm(settings, request.tenant or settings.tenant, request.prompt, request.version)
     questions = questions_to_warm(settings, SystemClock(), version, request.top)
     warmed = warm(settings, version, questions, request.budget_usd)
-    facts = [
+    facts: list[dict[str, object]] = [
         {"": "questions", "value": warmed.questions},
         {"": "answered now", "value": warmed.answered},
         {"": "were warm already", "value": warmed.already_warm},

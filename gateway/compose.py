@@ -28,8 +28,7 @@ from gateway.prompts.watcher import Watcher
 from gateway.providers.build import build_chain
 from gateway.providers.fallback import FallbackChain
 from gateway.retrieval.documents import Documents
-from gateway.retrieval.passages import render_passages
-from gateway.retrieval.search import Retriever
+from gateway.retrieval.search import Retriever, render_passages
 from gateway.settings import Settings
 from gateway.storage.engine import make_engine, reading
 from gateway.storage.redis_store import connect

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from decimal import Decimal
 from typing import Protocol
 
 from msgspec import structs
@@ -217,13 +216,11 @@ class Pipeline:
         first_token_ms: float | None = None,
     ) -> Answer:
         charged = self._price(reply.provider, reply.model, reply.usage, call.received_at)
-        served_free = layer is not Layer.NONE
         answer = Answer(
             call=call,
             reply=reply,
             layer=layer,
-            cost=structs.replace(charged, usd=Decimal(0)) if served_free else charged,
-            saved_usd=charged.usd if served_free else Decimal(0),
+            cost=charged,
             latency_ms=self._since(begun),
             first_token_ms=first_token_ms,
             cache_reason=reason,

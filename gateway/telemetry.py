@@ -90,8 +90,8 @@ class Metrics:
         prompt, layer = self._labels(call)[0], answer.layer.value
         self._calls.labels(*self._labels(call), layer, "ok").inc()
         self._latency.labels(prompt, layer).observe(answer.latency_ms / 1000)
-        if answer.cost.usd:
-            self._cost.labels(prompt).inc(float(answer.cost.usd))
+        if answer.paid_usd:
+            self._cost.labels(prompt).inc(float(answer.paid_usd))
         if answer.saved_usd:
             self._saved.labels(prompt).inc(float(answer.saved_usd))
         if layer == "none":

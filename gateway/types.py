@@ -287,10 +287,19 @@ class Answer(Struct, frozen=True, kw_only=True):
     reply: Reply
     layer: Layer
     cost: Cost
+    """What a provider charges for this reply, whoever served it."""
     latency_ms: float
-    saved_usd: Decimal | None = None
-    """What the provider would have charged, had the cache not answered; 0 when it did not."""
     first_token_ms: float | None = None
     """Streams only."""
     cache_reason: str = ""
     """Why the cache did not answer (``miss``, ``bypass``, ``evidence``, ``epoch``, ``unavailable`` ...)."""
+
+    @property
+    def paid_usd(self) -> Decimal | None:
+        """What this answer cost: nothing when no provider was asked for it, None where the price is unknown."""
+        return self.cost.usd if self.layer is Layer.NONE else Decimal(0)
+
+    @property
+    def saved_usd(self) -> Decimal | None:
+        """What the provider would have charged, had nobody asked before."""
+        return Decimal(0) if self.layer is Layer.NONE else self.cost.usd

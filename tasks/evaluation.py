@@ -113,7 +113,7 @@ def _evaluated(
         failed_assertions=tuple(one.reason for one in checks if not one.passed),
         passed=all(one.passed for one in checks),
         error=error,
-        cost_usd=float(result.answer.cost.usd or 0),
+        cost_usd=float(result.answer.paid_usd or 0),
         latency_ms=result.answer.latency_ms,
         criteria=judgement.criteria if judgement else {},
     )

@@ -1,7 +1,7 @@
 """Warming: the questions that users ask most, answered by the version that is about to serve, before they ask."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -42,7 +42,7 @@ class Warmed:
     cold_ms: float | None = None
     warm_ms: float | None = None
     note: str = ""
-    rows: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    rows: Sequence[Mapping[str, Any]] = ()
 
 
 @step("version to warm")
@@ -78,7 +78,7 @@ def warm(settings: Settings, version: PromptVersion, questions: Sequence[Questio
         results = complete(settings, [_call(version, one) for one in batch])
         for question, result in zip(batch, results, strict=True):
             answer = result.answer
-            spent += float(answer.cost.usd or 0) if answer else 0.0
+            spent += float(answer.paid_usd or 0) if answer else 0.0
             rows.append(
                 {
                     "question": question.text,

@@ -63,7 +63,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
             {"provider": a.provider, "model": a.model, "latency_ms": round(a.latency_ms, 1), "error": a.error or None}
             for a in reply.attempts
         ],
-        "cost_usd": answer.cost.usd,
+        "cost_usd": answer.paid_usd,
         "documents": list(reply.documents),
     }
 
@@ -76,7 +76,7 @@ def headers(answer: Answer) -> dict[str, str]:
         "x-promptyard-provider": reply.provider,
         "x-promptyard-model": reply.model,
         "x-promptyard-attempts": str(len(reply.attempts)),
-        "x-promptyard-cost-usd": "unknown" if answer.cost.usd is None else f"{answer.cost.usd:f}",
+        "x-promptyard-cost-usd": "unknown" if answer.paid_usd is None else f"{answer.paid_usd:f}",
     }
     if call.version:
         values["x-promptyard-prompt"] = call.version.ref

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import aiohttp
 import numpy as np
 import openai
 from openai import AsyncOpenAI, DefaultAioHttpClient
@@ -78,6 +79,8 @@ class OpenAIEmbedder:
             answer = await self._client.embeddings.create(model=self._model, input=texts, encoding_format="float")
             rows = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
         except openai.APITimeoutError as error:
+            if _never_connected(error):
+                raise self._error(ProviderUnreachable, "cannot be reached") from error
             raise self._error(ProviderTimeout, "did not answer in time") from error
         except openai.APIConnectionError as error:
             raise self._error(ProviderUnreachable, "cannot be reached") from error
@@ -101,6 +104,13 @@ class OpenAIEmbedder:
 
     def _error(self, kind: type[ProviderError], what: str) -> ProviderError:
         return kind(f"the embedding model {self.name} {what}", provider=self._provider, model=self._model)
+
+
+def _never_connected(error: BaseException | None) -> bool:
+    """The aiohttp transport reports a refused connection as a time-out; the first cause tells."""
+    while error is not None and not isinstance(error, aiohttp.ClientConnectorError):
+        error = error.__cause__
+    return error is not None
 
 
 def _batches(texts: Sequence[str]) -> list[list[str]]:

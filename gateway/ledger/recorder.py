@@ -1,6 +1,8 @@
 """The pipeline's hand-off: metrics at once, the ledger by the spool, both before the answer leaves."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from gateway.clock import Clock
 from gateway.errors import PromptyardError, StorageUnavailable
@@ -48,7 +50,7 @@ class SpoolRecorder:
         except (SpoolFull, OSError) as error:
             raise StorageUnavailable("the feedback could not be kept", retry_after=5) from error
 
-    def _hand_over(self, kind: str, record: dict[str, object]) -> None:
+    def _hand_over(self, kind: str, record: Mapping[str, Any]) -> None:
         try:
             self._spool.append(kind, record)
         except (SpoolFull, OSError) as error:

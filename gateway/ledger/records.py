@@ -63,16 +63,12 @@ class ScoreRecord(TypedDict):
     scored_at: float
 
 
-def call_record(answer: Answer, content: bool, *, first_token_ms: float | None = None) -> CallRecord:
-    """An answered call. ``content``: whether question, answer, variables and context are kept.
-
-    ``answer.cost`` is what a provider charges for this reply, whoever served it: an answer from the cache or from
-    another call's flight costs 0 and has saved that much; an unknown price stays unknown in both columns.
-    """
+def call_record(answer: Answer, content: bool) -> CallRecord:
+    """An answered call. ``content``: whether question, answer, variables and context are kept."""
     reply, cost = answer.reply, answer.cost
     record = _asked(answer.call, content)
     record["latency_ms"] = answer.latency_ms
-    record["first_token_ms"] = first_token_ms
+    record["first_token_ms"] = answer.first_token_ms
     record["layer"] = str(answer.layer)
     record["cache_reason"] = answer.cache_reason
     record["provider"] = reply.provider
@@ -82,10 +78,7 @@ def call_record(answer: Answer, content: bool, *, first_token_ms: float | None =
     record["input_tokens"] = reply.usage.input_tokens
     record["cached_input_tokens"] = reply.usage.cached_input_tokens
     record["output_tokens"] = reply.usage.output_tokens
-    if answer.layer is Layer.NONE:
-        record["cost_usd"], record["saved_usd"] = cost.usd, _NOTHING
-    else:
-        record["cost_usd"], record["saved_usd"] = _NOTHING, cost.usd
+    record["cost_usd"], record["saved_usd"] = answer.paid_usd, answer.saved_usd
     record["price"] = _price(cost)
     record["documents"] = list(reply.documents)
     record["answer"] = reply.text if content else None
@@ -189,17 +182,12 @@ def _asked(call: Call, content: bool) -> CallRecord:
 
 
 def _own_variables(call: Call) -> dict[str, str]:
-    """What the caller gave, without what grounding put in; sorted, so that equal variables are equal JSON text."""
-    into = call.version.retrieval.into if call.passages and call.version and call.version.retrieval else ""
-    return {name: call.variables[name] for name in sorted(call.variables) if name != into}
+    """What the caller gave, sorted, so that equal variables are equal JSON text."""
+    return {name: call.variables[name] for name in sorted(call.variables)}
 
 
 def _context(call: Call) -> str | None:
-    if not call.passages:
-        return None
-    policy = call.version.retrieval if call.version else None
-    seen = call.variables.get(policy.into) if policy else None
-    return seen or "\n\n".join(f"{passage.title}\n{passage.text}" for passage in call.passages)
+    return call.context or None
 
 
 def _attempts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:

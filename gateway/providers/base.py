@@ -1,6 +1,6 @@
 """The port of everything that answers a completion: a vendor, a retry, a breaker, a whole chain."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from gateway.types import Completion, Delta, Reply
@@ -19,7 +19,7 @@ class Provider(Protocol):
         """The whole answer to ``request.messages`` by ``request.ref`` (a chain: by ``request.chain``)."""
         ...
 
-    def stream(self, request: Completion) -> AsyncIterator[Delta]:
+    def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         """The answer in pieces; only the last Delta carries ``reply``, the whole of it.
 
         The first Delta comes within ``request.first_token_timeout`` seconds. Nothing may be switched or retried once

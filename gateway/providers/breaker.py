@@ -1,6 +1,6 @@
 """Stops asking a provider's model that keeps failing, and finds out by single probes when it is well again."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from enum import StrEnum
 
@@ -95,9 +95,9 @@ class Breaking:
         with self._guarded(request.ref):
             return await self._provider.complete(request)
 
-    async def stream(self, request: Completion) -> AsyncIterator[Delta]:
+    async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         with self._guarded(request.ref):
-            async with aclosing(self._provider.stream(request)) as deltas:  # type: ignore[type-var]
+            async with aclosing(self._provider.stream(request)) as deltas:
                 async for delta in deltas:
                     yield delta
 

@@ -1,6 +1,6 @@
 """Walks the chain of a request: the first provider that answers, answers."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 
 from msgspec.structs import replace
@@ -36,12 +36,12 @@ class FallbackChain:
                 return walk.answered(reply, link.ref)
         raise walk.exhausted()
 
-    async def stream(self, request: Completion) -> AsyncIterator[Delta]:
+    async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         walk = _Walk(self._clock, request)
         for link in walk.links(streaming=True):
             begun = False
             try:
-                async with aclosing(self._provider(link.ref).stream(link)) as deltas:  # type: ignore[type-var]
+                async with aclosing(self._provider(link.ref).stream(link)) as deltas:
                     async for delta in deltas:
                         begun = True
                         if delta.reply is not None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from msgspec.structs import replace
@@ -81,13 +81,13 @@ class Retrying:
             else:
                 return replace(reply, attempts=tries.ended_well(reply))
 
-    async def stream(self, request: Completion) -> AsyncIterator[Delta]:
+    async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         tries = _Tries(self._clock, request)
         self._budget.deposit()
         while True:
             begun = False
             try:
-                async with aclosing(self._provider.stream(tries.next_request())) as deltas:  # type: ignore[type-var]
+                async with aclosing(self._provider.stream(tries.next_request())) as deltas:
                     async for delta in deltas:
                         begun = True
                         if delta.reply is not None:

@@ -1,7 +1,7 @@
 """A vendor as a Provider: a connection, a dialect, and the time-outs around them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import httpx2
@@ -44,7 +44,7 @@ class WireProvider:
         except ValueError as error:
             raise _malformed(ref, error) from None
 
-    async def stream(self, request: Completion) -> AsyncIterator[Delta]:
+    async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         ref = request.ref
         outgoing = self._dialect.encode(request, stream=True)
         reader = self._dialect.reader()

@@ -171,8 +171,13 @@ class Documents:
         """A caller who goes away must not leave a change committed but unpublished."""
         task = asyncio.ensure_future(change())
         self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
+        task.add_done_callback(self._settled)
         return await asyncio.shield(task)
+
+    def _settled(self, task: asyncio.Task[Any]) -> None:
+        self._changes.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that a failure nobody waits for any more is no noise in the log
 
     def _change(self) -> store.Change:
         return store.Change(at=self._clock.now(), event_id=new_id("evt", self._clock))

@@ -38,9 +38,8 @@ async def load(engine: Engine, embedder: Embedder, tenant: str, collection: str,
     base, changed = await asyncio.to_thread(_changes, engine, tenant, collection, index)
     if not changed:
         return base
-    foreign = [c.text for d in changed for c in d.chunks if c.embedder != embedder.name]
-    titled = [f"{d.title}\n{c.text}" for d in changed for c in d.chunks if c.embedder != embedder.name]
-    again = iter(await embedder.embed(titled)) if foreign else iter(_NO_VECTORS)
+    foreign = [f"{d.title}\n{c.text}" for d in changed for c in d.chunks if c.embedder != embedder.name]
+    again = iter(await embedder.embed(foreign)) if foreign else iter(_NO_VECTORS)
 
     def vectors(chunks: Sequence[_Chunk]) -> Vectors:
         if not chunks:

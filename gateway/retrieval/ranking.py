@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 MAX_QUERY_CHARACTERS = 4_000
 MAX_PARTS = 4
 _DECIMALS = 6  # finer differences are those of summation order
-_SPLIT = re.compile(
-    r"(?<=[.!?;])\s+|\n+|(?:^|\s)\(?\d\)\s*|,?\s+(?:and also|and then|as well as|and|plus)\s+(?=(?:%s)\b)"
-    % "also|what|when|where|which|who|whose|why|how|can|could|do|does|did|is|are|will|would|should|may|must|for|in|if",
+_ASKING = (
+    "also|what|when|where|which|who|whose|why|how|can|could|do|does|did|is|are|will|would|should|may|must|for|in|if"
+)
+_NUMBER = r"\(?\d\)\s?"
+_SPLIT = re.compile(  # after a sentence, at a line break, before "2)", at an "and" that begins another question
+    rf"(?<=[.!?;])\s(?:{_NUMBER})?|\n|(?:^|\s){_NUMBER}"
+    rf"|,?\s(?:and also|and then|as well as|and|plus)\s(?=(?:{_ASKING})\b)",
     re.IGNORECASE,
 )
+_SPACES = re.compile(r"[^\S\n]+")
 _LEAST_LETTERS = 10
 
 
@@ -22,7 +27,7 @@ def questions(query: str) -> tuple[str, ...]:
 
     Empty for a query without a letter or digit. What is beyond ``MAX_QUERY_CHARACTERS`` is not looked at.
     """
-    whole = query[:MAX_QUERY_CHARACTERS].strip()
+    whole = _SPACES.sub(" ", query[:MAX_QUERY_CHARACTERS]).strip()
     if not any(character.isalnum() for character in whole):
         return ()
     parts = [part.strip() for part in _SPLIT.split(whole) if part and sum(map(str.isalnum, part)) >= _LEAST_LETTERS]

@@ -175,7 +175,7 @@ class ReleaseStepRow(Base):
 
 
 class ReleaseBlockRow(Base):
-    """One comparison of a canary user with stable users, as it was formed. Never changed: what a look has used stays."""
+    """A canary user held against stable users, as it was formed. Never changed: what a look has used stays."""
 
     __tablename__ = "release_blocks"
 

@@ -113,7 +113,7 @@ def test_each_record_is_shipped_exactly_once(migrated_sqlite: Path) -> None:
     class Machine(SpoolsAndWriter):
         ready = migrated_sqlite
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)

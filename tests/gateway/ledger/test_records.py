@@ -42,7 +42,7 @@ def test_money_is_spent_once_and_unknown_stays_unknown(
 def test_content_off_keeps_no_word_of_the_user_or_the_answer() -> None:
     asked = call(
         version=GROUNDED, variables={"question": "SECRET"}, messages=({"role": "user", "content": "SECRET"},),
-        query="SECRET", passages=(Passage("d", 1, "SECRET", "SECRET", 1.0),),
+        query="SECRET", passages=(Passage("d", 1, "SECRET", "SECRET", 1.0),), context="SECRET",
     )  # fmt: skip
     assert "SECRET" not in str(call_record(answer(asked, "SECRET"), content=False))
     assert "SECRET" not in str(failure_record(asked, PromptyardError("SECRET"), 1.0, content=False))
@@ -67,7 +67,7 @@ def test_the_question_is_what_the_user_asked(asked: Call, question: str) -> None
 def test_grounding_does_not_change_question_and_variables() -> None:
     before = call(version=GROUNDED, variables={"question": "Why?"})
     after = call(
-        version=GROUNDED, variables={"question": "Why?", "context": "[returns] Thirty days."}, passages=(PASSAGE,)
+        version=GROUNDED, variables={"question": "Why?"}, passages=(PASSAGE,), context="[returns] Thirty days."
     )
     early, late = call_record(answer(before), content=True), call_record(answer(after), content=True)
     assert (late["question"], late["variables"]) == (early["question"], early["variables"])

@@ -1,0 +1,233 @@
+"""No interleaving of readers, calls in flight, writers and failing servers serves an answer of an older corpus than
+the newest acknowledged one. The same machine with a check taken out does find a stale answer, so it can find one.
+
+The servers are real. A crash that loses writes is played by putting an older dump of the state back under a run id
+that is not the server's, and closing the connections: what a restart from an old append-only file looks like.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule, run_state_machine_as_test
+from msgspec import structs
+from redis.asyncio import Redis
+
+from gateway.cache.epochs import PENDING_SECONDS, Epochs
+from gateway.cache.exact import ExactCache
+from gateway.clock import ManualClock
+from gateway.storage.redis_store import RUN_ID_KEY, connect
+from gateway.types import Call
+from tests.gateway.cache.conftest import TIMEOUT
+from tests.gateway.cache.specimens import MANAGED, REPLY
+from tests.servers import RedisServer
+
+HELP = ("acme", "help")
+
+
+class StaleAnswer(AssertionError):
+    """A reader got an answer of a corpus older than the one that was acknowledged before it asked."""
+
+
+class InFlight:
+    """A call that missed. It reads the corpus at once, or (None) just before its answer is kept."""
+
+    def __init__(self, call: Call, corpus: int | None) -> None:
+        self.call = call
+        self.corpus = corpus
+
+
+class Writer:
+    """A document change between its steps."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.committed = 0
+
+
+class Freshness(RuleBasedStateMachine):
+    """``corpus`` stands for SQL: a number that each commit raises. An answer is the number it was made from."""
+
+    loop: asyncio.Runner
+    state: Redis
+    entries: Redis
+    guarded = True
+
+    calls: Bundle[InFlight] = Bundle("calls")
+    writers: Bundle[Writer] = Bundle("writers")
+    dumps: Bundle[dict[bytes, bytes]] = Bundle("dumps")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock()
+        self.epochs = Epochs(self.state, clock=self.clock, timeout=TIMEOUT)
+        self.cache = self.make_cache(self.entries, self.epochs)
+        self.corpus = 0
+        self.acknowledged = 0
+
+    def make_cache(self, redis: Redis, epochs: Epochs) -> ExactCache:
+        return ExactCache(redis, epochs, clock=self.clock, entropy=random.Random(3), timeout=TIMEOUT)
+
+    def at_the_write(self, call: Call) -> Call:
+        """What is kept carries the epoch that the call began under."""
+        return call
+
+    @initialize()
+    def empty_servers(self) -> None:
+        self.loop.run(self._flush(self.state))
+        self.loop.run(self._flush(self.entries))
+
+    # --- readers and calls in flight
+
+    @rule(target=calls, read=st.booleans())
+    def ask(self, read: bool) -> InFlight:
+        call = structs.replace(MANAGED, epoch=self._epoch())
+        found = self.loop.run(self.cache.find(call))
+        if found.reply is not None and int(found.reply.text) < self.acknowledged:
+            raise StaleAnswer(f"an answer of corpus {found.reply.text}, when {self.acknowledged} was acknowledged")
+        return InFlight(call, self.corpus if read else None)
+
+    @rule(flight=consumes(calls))
+    def keep(self, flight: InFlight) -> None:
+        corpus = self.corpus if flight.corpus is None else flight.corpus
+        reply = structs.replace(REPLY, message={"role": "assistant", "content": str(corpus)})
+        self.loop.run(self.cache.keep(self.at_the_write(flight.call), reply))
+
+    @rule()
+    def ask_and_keep(self) -> None:
+        self.keep(self.ask(read=True))
+
+    # --- writers: a step each, so that everything else may happen in between; any of them may die anywhere
+
+    @rule(target=writers)
+    def begin_a_change(self) -> Writer:
+        return Writer(self.loop.run(self.epochs.begin(*HELP)))
+
+    @rule(writer=writers)
+    def commit(self, writer: Writer) -> None:
+        if not writer.committed:
+            self.corpus += 1
+            writer.committed = self.corpus
+
+    @rule(writer=consumes(writers))
+    def publish(self, writer: Writer) -> None:
+        self.loop.run(self.epochs.publish(*HELP, writer.token))
+        self.acknowledged = max(self.acknowledged, writer.committed)
+
+    @rule(writer=consumes(writers))
+    def abandon(self, writer: Writer) -> None:
+        if not writer.committed:
+            self.loop.run(self.epochs.abandon(*HELP, writer.token))
+
+    @rule()
+    def change_at_once(self) -> None:
+        writer = self.begin_a_change()
+        self.commit(writer)
+        self.publish(writer)
+
+    # --- time and trouble
+
+    @rule(trouble=st.sampled_from(["a moment", "marks expire", "entries expire", "lose the cache", "lose the state"]))
+    def go_through(self, trouble: str) -> None:
+        if trouble == "lose the cache":
+            self.loop.run(self._flush(self.entries))
+        elif trouble == "lose the state":
+            self.loop.run(self._flush(self.state))
+        else:
+            self.clock.advance({"a moment": 1.0, "marks expire": PENDING_SECONDS, "entries expire": 100.0}[trouble])
+
+    @rule(target=dumps)
+    def flush_to_disk(self) -> dict[bytes, bytes]:
+        return self.loop.run(self._dump())
+
+    @rule(dump=dumps)
+    def crash_and_restore(self, dump: dict[bytes, bytes]) -> None:
+        self.loop.run(self._restore(dump))
+
+    def _epoch(self) -> str:
+        return self.loop.run(self._await(self.epochs.current(*HELP)))
+
+    async def _await(self, answer: Awaitable[str]) -> str:
+        return await answer
+
+    async def _flush(self, redis: Redis) -> None:
+        await redis.flushall()
+
+    async def _dump(self) -> dict[bytes, bytes]:
+        return {bytes(name): bytes(await self.state.dump(name) or b"") for name in await self.state.keys()}
+
+    async def _restore(self, dump: dict[bytes, bytes]) -> None:
+        await self.state.flushall()
+        for name, value in dump.items():
+            await self.state.restore(name, 0, value)
+        await self.state.set(RUN_ID_KEY, "an earlier run")
+        await self.state.connection_pool.disconnect()
+
+
+class NeverChanging:
+    """Neither the check at the read nor the one at the write."""
+
+    async def current(self, tenant: str, collection: str) -> str:
+        return "always.the-same"
+
+
+class WithoutAnyCheck(Freshness):
+    def make_cache(self, redis: Redis, epochs: Epochs) -> ExactCache:
+        return ExactCache(redis, NeverChanging(), clock=self.clock, entropy=random.Random(3), timeout=TIMEOUT)
+
+    def _epoch(self) -> str:
+        return "always.the-same"
+
+
+class WithoutTheCheckAtTheWrite(Freshness):
+    """The answer is kept under the epoch of the moment it is written, whatever it was made from."""
+
+    def at_the_write(self, call: Call) -> Call:
+        return structs.replace(call, epoch=self._epoch())
+
+
+class WithoutTheGuard(Freshness):
+    guarded = False
+
+
+@pytest.fixture
+def explore(cache_server: RedisServer, state_server: RedisServer) -> Iterator[Callable[..., None]]:
+    """Runs a machine for a number of interleavings of up to 25 steps, all on one loop and one pair of clients."""
+    with asyncio.Runner() as loop:
+
+        def run(machine: type[Freshness], *, examples: int, phases: tuple[Phase, ...] = (Phase.generate,)) -> None:
+            state = connect(state_server.url, timeout=TIMEOUT, connections=2, guarded=machine.guarded)
+            entries = connect(cache_server.url, timeout=TIMEOUT, connections=2)
+            placed = type(machine.__name__, (machine,), {"loop": loop, "state": state, "entries": entries})
+            try:
+                run_state_machine_as_test(  # type: ignore[no-untyped-call]
+                    placed,
+                    settings=settings(
+                        max_examples=examples,
+                        stateful_step_count=25,
+                        deadline=None,
+                        derandomize=True,
+                        database=None,
+                        report_multiple_bugs=False,
+                        phases=phases,
+                        suppress_health_check=list(HealthCheck),
+                    ),
+                )
+            finally:
+                loop.run(state.aclose())
+                loop.run(entries.aclose())
+
+        yield run
+
+
+def test_no_interleaving_serves_a_stale_answer(explore: Callable[..., None]) -> None:
+    explore(Freshness, examples=200, phases=(Phase.generate, Phase.shrink))
+
+
+@pytest.mark.parametrize("machine", [WithoutAnyCheck, WithoutTheCheckAtTheWrite, WithoutTheGuard])
+def test_a_missing_check_is_found(explore: Callable[..., None], machine: type[Freshness]) -> None:
+    with pytest.raises(StaleAnswer):
+        explore(machine, examples=1000)
