@@ -23,7 +23,7 @@ class Ability:
 
 
 LARGE = Ability("large", 1.6, 0.0, 0.0, 0.25, 0.0, 0.0)
-MID = Ability("mid", 1.0, 0.02, 0.01, 0.5, 0.01, 0.02)
+MID = Ability("mid", 1.0, 0.02, 0.01, 0.5, 0.0, 0.02)
 SMALL = Ability("small", 0.6, 0.4, 0.2, 0.75, 0.12, 0.08)
 
 _BY_NAME: tuple[tuple[re.Pattern[str], Ability], ...] = (

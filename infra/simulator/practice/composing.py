@@ -95,7 +95,9 @@ def _say_unknown_once(pieces: list[_Piece], asked: Instructions, dice: Dice) -> 
         return known
     words = asked.admission or dice.pick("admission", PARTIAL_ADMISSIONS if known else ADMISSIONS)
     lines: list[tuple[str, Passage | None]] = [(_finished(words), None)]
-    if asked.escalate and "support" not in words.lower():
+    if asked.contact and asked.contact not in words:
+        lines.append((f"Please contact {asked.contact}.", None))
+    elif asked.escalate and "support" not in words.lower():
         lines.append((ESCALATION, None))
     return [*known, _Piece(lines, known=False)]
 

@@ -6,21 +6,34 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .passages import Passage
-from .words import canonical, corrected, raw_words, sentences, term_set, weight
+from .vocabulary import NUMBER_WORDS, STOPWORDS
+from .words import canonical, corrected, raw_words, sentences, stem, term_set, weight
 
 #: Share of a question's weighted terms that a passage must speak of to count as answering it.
-ANSWERABLE_AT = 0.55
+ANSWERABLE_AT = 0.6
 _IN_TITLE = 0.7
 _NEXT_DOOR = 0.75
 _SAME_PASSAGE = 0.55
 _PRONOUN = re.compile(r"\b(?:it|its|that|this|they|them|those|these|one)\b", re.IGNORECASE)
+_KIND = re.compile(
+    r"\b(?i:what|which|whose|how)\s+(?!is\b|are\b|do\b|does\b|can\b|will\b|often\b)(?:[A-Z]\w+\s+)?(\w+)"
+)
+_WORD = re.compile(r"[A-Za-z]{5,}")
+_HOW_MANY = re.compile(r"\bhow many\s+(?:more |other |different |extra )?(\w+)", re.IGNORECASE)
+_NAME = re.compile(r"(?<=[\w,'] )[A-Z][A-Za-z]+")
+_NUMERALS = "|".join(NUMBER_WORDS)
 _EXPECTS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
-    (re.compile(r"\b(?:how long|how soon|how fast|when|how many days|deadline|what time|hours)\b", re.I),
+    (re.compile(r"\b(?:how long|how soon|how fast|when|how many days|deadline)\b", re.I),
      re.compile(r"\b(?:\d+|one|two|three|four|five|six|seven|ten|fourteen|thirty)\b.{0,20}\b(?:minute|hour|day|week|month|year)s?\b"
                 r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day|\b\d{1,2}(?::\d\d)? ?[ap]\.?m|\bimmediately|\binstantly|\bmidnight", re.I)),
     (re.compile(r"\b(?:how much|cost|price|fee|charge|pay for|expensive|cheap)\b", re.I),
      re.compile(r"[$€£]\s?\d|\b\d+(?:[.,]\d+)?\s?(?:%|percent|eur|usd|gbp|euros?|dollars?|pounds?|cents?)|\bfree\b", re.I)),
-    (re.compile(r"\bhow many|what size|how big|how large|maximum|limit|how heavy|how far\b", re.I), re.compile(r"\d|\bunlimited\b")),
+    (re.compile(r"\bwhat size|how big|how large|maximum|limit|how heavy|how far\b", re.I), re.compile(r"\d|\bunlimited\b")),
+    (re.compile(r"\bwhat time|opening hours|\bhours\b.*\bopen", re.I), re.compile(r"\b\d{1,2}(?::\d\d| ?[ap]\.?m)", re.I)),
+    (re.compile(r"\bhow often|rhythm|frequency\b", re.I), re.compile(r"\bevery\b|\bonce\b|\bdaily|\bweekly|\bmonthly|\btimes\b", re.I)),
+    (re.compile(r"temperature|cold|warm|hot\b|degrees", re.I), re.compile(r"°|\bdegrees\b", re.I)),
+    (re.compile(r"\b(?:share|percentage|percent|accura)", re.I), re.compile(r"\d ?[%°]|percent", re.I)),
+    (re.compile(r"\bwhere\b|\b(?:which|what) (?:menu|tab|screen|setting|page)", re.I), re.compile(r" > | → ")),
     (re.compile(r"\bwhere\b", re.I), re.compile(r"\bunder\b|\bin (?:the|your)\b|→|>|\bat \w|\bon (?:the|your)\b|\bgo to\b|\bopen\b", re.I)),
     (re.compile(r"^\W*how (?:do|can|should|to|would|could)\b|\bhow (?:do|can|should) (?:i|we|you)\b|\bhow to\b", re.I),
      re.compile(r"\b(?:go to|open|click|tap|choose|select|press|hold|enter|send|write|log in|use|follow|visit|contact|call|turn|under|from)\b", re.I)),
@@ -73,14 +86,19 @@ def find_evidence(part: str, around: str, passages: Sequence[Passage]) -> Eviden
     Typing slips are read as the nearest word that the passages use.
     """
     words = frozenset().union(*(_vocabulary(p).words for p in passages)) if passages else frozenset()
+    part = _WORD.sub(lambda w: w[0] if w[0][0].isupper() else corrected(w[0], words), part)
     asked = _question_terms(part, words)
     if sum(asked.values()) < 1.0 or (len(asked) < 3 and _PRONOUN.search(part)):
         for term, value in _question_terms(around, words).items():
-            asked.setdefault(term, value * 0.5)
-    total = sum(asked.values())
-    if not total or not passages:
+            if any(term in _vocabulary(p).terms for p in passages):
+                asked.setdefault(term, value * 0.5)
+    if not passages or not asked:
         return Evidence((), 0.0)
-    wanted = [answer for question, answer in _EXPECTS if question.search(part)]
+    _weigh_names(asked, part, passages)
+    rarity = {term: _rarity(term, passages) for term in asked}
+    total = sum(asked.values())
+    most = sum(value * rarity[term] for term, value in asked.items())
+    wanted = [*_counted(part), *(answer for question, answer in _EXPECTS if question.search(part))]
     findings: list[Finding] = []
     best = 0.0
     for passage in passages:
@@ -94,19 +112,18 @@ def find_evidence(part: str, around: str, passages: Sequence[Passage]) -> Eviden
             beside = rows[position + 1][1] if position + 1 < len(rows) else frozenset()
             score = covered = 0.0
             for term, value in asked.items():
-                if term in here:
-                    score, covered = score + value, covered + value
-                elif term in title:
-                    score, covered = score + value * _IN_TITLE, covered + value
-                elif term in near:
-                    score, covered = score + value * _NEXT_DOOR * 0.7, covered + value * _NEXT_DOOR
-                elif term in beside:
-                    score, covered = score + value * 0.3, covered + value * _NEXT_DOOR
-                elif term in spoken:
-                    score, covered = score + value * 0.25, covered + value * _SAME_PASSAGE
-            if here.isdisjoint(asked) and not score:
-                continue
-            score /= total
+                for there, tells, counts in (
+                    (here, 1.0, 1.0),
+                    (title, _IN_TITLE, 1.0),
+                    (near, 0.5, _NEXT_DOOR),
+                    (beside, 0.3, _NEXT_DOOR),
+                    (spoken, 0.25, _SAME_PASSAGE),
+                ):
+                    if term in there:
+                        score += value * rarity[term] * tells
+                        covered += value * counts
+                        break
+            score /= most
             score += 0.22 * sum(1 for pattern in wanted if pattern.search(sentence)) / max(1, len(wanted))
             findings.append(Finding(passage, position, sentence, score))
             best = max(best, covered / total)
@@ -114,10 +131,41 @@ def find_evidence(part: str, around: str, passages: Sequence[Passage]) -> Eviden
     return Evidence(tuple(findings), best)
 
 
+@lru_cache(maxsize=4_096)
+def _counted(part: str) -> tuple[re.Pattern[str], ...]:
+    """For "how many sensors": a number before sensors."""
+    nouns = {stem(noun) for noun in _HOW_MANY.findall(part)}
+    return tuple(re.compile(rf"\b(?:\d+|{_NUMERALS}|unlimited)\W+(?:\w+\W+){{0,2}}{re.escape(noun)}", re.I) for noun in nouns)
+
+
+def _weigh_names(asked: dict[str, float], part: str, passages: Sequence[Passage]) -> None:
+    """A name that most passages bear (the maker's) says little; one that none of them bears says a lot."""
+    for name in _NAME.findall(part):
+        term = canonical(name)
+        if term in asked and len(passages) > 1:
+            share = sum(term in _vocabulary(p).terms for p in passages) / len(passages)
+            asked[term] *= 1.6 if share == 0 else 0.4 if share >= 0.75 else 1.0
+
+
+def _rarity(term: str, passages: Sequence[Passage]) -> float:
+    """From 1.0 down to 0.4 for a term that every passage speaks of, which tells them apart no more."""
+    if len(passages) < 3:
+        return 1.0
+    share = sum(term in _vocabulary(p).terms for p in passages) / len(passages)
+    return 1.0 - 0.6 * share**2
+
+
 def _question_terms(text: str, vocabulary: frozenset[str]) -> dict[str, float]:
-    """Weighted terms of a question, slips corrected against the words of the passages."""
+    """Weighted terms of a question, slips corrected against the words of the passages.
+
+    The noun after "which" or "what" names the kind of answer; an answer need not repeat it, so it weighs half.
+    """
+    kinds = {canonical(noun) for noun in _KIND.findall(text)}
     found: dict[str, float] = {}
     for word in raw_words(text):
-        term = canonical(corrected(word, vocabulary))
-        found[term] = max(found.get(term, 0.0), weight(term))
+        meant = corrected(word, vocabulary)
+        if meant in STOPWORDS:
+            continue
+        term = canonical(meant)
+        found[term] = max(found.get(term, 0.0), weight(term) * (0.5 if term in kinds else 1.0))
     return found

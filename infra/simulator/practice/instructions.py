@@ -26,6 +26,7 @@ class Instructions:
     max_sentences: int | None = None
     max_words: int | None = None
     admission: str | None = None
+    contact: str | None = None
 
 
 _CLAUSE_END = re.compile(r"(?<=[.!?])[\"”')\]]*\s+|\n+|;|\s+(?:—|–|--|-)\s+|,? but (?:rather )?|,? however,? ")
@@ -53,6 +54,7 @@ _LIMIT = re.compile(
     rf"(?P<before>(?:\w+['’]?\w*[ -]){{0,3}})\b(?P<low>{_COUNT})(?:\s*(?:or|to|-|–)\s*(?P<high>{_COUNT}))?[ -]"
     r"(?:(?:short|simple|brief|single|complete|plain|clear|full) )*(?P<unit>sentences?|words?|lines?|paragraphs?)\b(?P<after>(?: or (?:two|three|less|fewer|more))?)"
 )
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|\+?\d[\d ()-]{7,}\d")
 _QUOTED = re.compile(r"[\"“]([^\"”\n]{8,200})[\"”]|(?<=\s)'([^'\n]*(?:\w'\w[^'\n]*)*)'")
 
 
@@ -74,12 +76,19 @@ def read_instructions(text: str) -> Instructions:
                 if cue.habit is Habit.ADMIT and vote > 0 and admission is None:
                     admission = _quoted_admission(clause)
     habits = {habit.value: votes[habit] > 0 for habit in votes if abs(votes[habit]) > 1e-9}
+    contact = _ADDRESS.search(text) if votes.get(Habit.ESCALATE, 0.0) > 0 else None
     max_sentences, max_words, at_least = _limits(text.lower())
     if max_sentences or max_words:
         habits.setdefault("brief", True)
     if at_least:
         habits["brief"] = False
-    return Instructions(**habits, max_sentences=max_sentences, max_words=max_words, admission=admission)
+    return Instructions(
+        **habits,
+        max_sentences=max_sentences,
+        max_words=max_words,
+        admission=admission,
+        contact=contact[0] if contact else None,
+    )
 
 
 def _is_void(cue: Cue, clause: str) -> bool:

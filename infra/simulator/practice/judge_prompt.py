@@ -60,6 +60,7 @@ _HEADING = re.compile(
     re.MULTILINE,
 )
 _TAG = re.compile(r"<(?P<tag>[A-Za-z][\w -]*?)(?:\s[^>]*)?>(?P<body>.*?)</(?P=tag)>", re.DOTALL)
+_ORDER = re.compile(r"\b(?:with|only|json|must|should|please|return|format|follow\w*|write|use|give|rate)\b", re.IGNORECASE)
 _END_MARK = re.compile(r"^\[?(?:END|/)\b", re.IGNORECASE)
 _SCALES = (
     re.compile(r"(?:from|between|scale(?: of| from)?|score(?: of| from)?|range(?: of| from)?|rating(?: of| from)?)\s*:?\s*\(?\[?(-?\d+(?:\.\d+)?)\s*(?:to|and|-|–|—|\.\.|,|through)\s*(\d+(?:\.\d+)?)", re.I),
@@ -115,16 +116,24 @@ def _sections(messages: Sequence[tuple[str, str]]) -> tuple[dict[str, str], str]
     """Text by role (question, answer, reference, documents...), and the frame: all text outside of those."""
     found: dict[str, str] = {}
     frame: list[str] = []
+    shown = [text for role, text in messages if role == "user"]
     for role, text in messages:
         if role == "assistant":
             continue
-        here, rest = _json_sections(text) or _tag_sections(text) or _headed_sections(text)
+        if role != "user" and any("answer" in name for user in shown for name in _read_sections(user)[0]):
+            here, rest = _tag_sections(text) or ({}, text)
+        else:
+            here, rest = _read_sections(text)
         for name, body in here.items():
             if name == "criteria" or not body.strip():
                 frame.append(body)
             found[name] = body.strip() or found.get(name, "")
         frame.append(rest)
     return {k: v for k, v in found.items() if v}, "\n".join(frame)
+
+
+def _read_sections(text: str) -> tuple[dict[str, str], str]:
+    return _json_sections(text) or _tag_sections(text) or _headed_sections(text)
 
 
 def _json_sections(text: str) -> tuple[dict[str, str], str] | None:
@@ -198,6 +207,8 @@ def _role_of(title: str) -> str:
     words = title.strip().replace("_", " ")
     if len(words.split()) > 7:
         return ""
+    if _ORDER.search(words):
+        return "criteria"
     return next((role for role, pattern in _ROLES if pattern.search(words)), "")
 
 

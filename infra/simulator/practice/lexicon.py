@@ -112,7 +112,7 @@ CUES: tuple[Cue, ...] = (
     _cue(Habit.ADMIT, +1, r"\b(?:say|saying|tell|state|admit|write|flag|mention|reply|respond|signal|report)\w*\b[^.;]{0,30}\b(?:unknown|missing|silent|unclear|unsure|uncertain)\b",
          unlike=r"\b(?:if|when|where)\b[^,]{0,40}(?:unknown|missing|silent|unclear|unsure|uncertain)\b[^,]*$"),
     _cue(Habit.ADMIT, +1, r"\b(?:refus|declin)(?:e|es|ing)\b", only_with=rf"{_LACKS}|guess|never|always"),
-    _cue(Habit.ADMIT, +1, r"\b(?:refer|direct|point|send|hand|route|pass|escalate|forward|connect|contact)\w*\b[^.;]{0,40}\b(?:support|human|agent|colleague|team|person|staff|specialist)\b",
+    _cue(Habit.ADMIT, +1, r"\b(?:refer|direct|point|send|hand|route|pass|escalate|forward|connect|contact)\w*\b[^;]{0,40}?\b(?:support|human|agent|colleague|team|person|staff|specialist|\S+@\S+)",
          weight=0.8, only_with=rf"\b(?:if|when|where|whenever|unless|otherwise)\b.*{_LACKS}|otherwise"),
     _cue(Habit.ADMIT, +1, rf"\b(?:only|solely|exclusively|strictly|nothing but|purely|nothing except)\b[^.;]{{0,40}}\b{_KNOWLEDGE}\b",
          weight=0.8, unlike=r"\b(?:only|solely|just)\b[^.;]{0,12}\b(?:cit|mention|quot|nam|link|number)"),
@@ -170,5 +170,5 @@ CUES: tuple[Cue, ...] = (
     _cue(Habit.FORMAL, +1, r"\b(?:formal(?:ly)?|professional(?:ly)?|business-?like|courteous(?:ly)?|courtesy)\b"),
     _cue(Habit.MATCH_TONE, +1, r"\b(?:match|mirror|adopt|copy|reflect|follow|use|echo|same|adapt|adjust|suit)\w*\b[^.;]{0,30}\b(?:tone|style|register|mood|voice|manner|way of)\b",
          only_with=r"\b(?:customer|user|their|they|person|reader|asker|writer|people|them)"),
-    _cue(Habit.ESCALATE, +1, r"\b(?:refer|direct|point|send|hand|route|pass|escalate|forward|connect|contact|offer)\w*\b[^.;]{0,40}\b(?:support|human|agent|colleague|team|person|staff|specialist)\b"),
+    _cue(Habit.ESCALATE, +1, r"\b(?:refer|direct|point|send|hand|route|pass|escalate|forward|connect|contact|offer)\w*\b[^;]{0,40}?\b(?:support|human|agent|colleague|team|person|staff|specialist|\S+@\S+)"),
 )  # fmt: skip

@@ -15,6 +15,7 @@ _JOIN = re.compile(
 _OPENS_QUESTION = re.compile(
     rf"^(?:\W*(?:and|also|so|but|well|oh|ok|plus|then|second(?:ly)?|first(?:ly)?|finally|next)\W+)*{_QUESTION_WORD}\b", re.IGNORECASE
 )
+_WH = re.compile(r"\b(?:how|what|when|where|who|which|why)\b", re.IGNORECASE)
 _ASKS_INDIRECTLY = re.compile(
     r"\b(?:tell me|let me know|wondering|wonder|want to know|like to know|need to know|question is|explain|know (?:how|what|when|if|whether))\b",
     re.IGNORECASE,
@@ -35,7 +36,7 @@ _SOCIAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`parts` are the things asked, at least one; `around` is the rest of the message, which may name the subject."""
+    """`parts` are the things asked, at least one; `around` is said beside it and may name the subject."""
 
     parts: tuple[str, ...]
     around: str
@@ -70,22 +71,24 @@ def read_question(message: str) -> Question:
     if not asked:
         return Question((message,), "")
     parts: list[str] = []
+    lead: list[str] = []
     for sentence in asked:
         pieces = [p.strip(" ,;") for p in _JOIN.split(sentence)]
         if len(pieces) > 1 and not _asks(pieces[0]) and any(_OPENS_QUESTION.match(p) for p in pieces[1:]):
-            around.append(pieces.pop(0))
+            lead.append(pieces.pop(0))
         for piece in pieces:
             if _is_substantial(piece) or not parts:
                 parts.append(piece)
             else:
                 parts[-1] += " " + piece
     if len(parts) > 1 and not _is_substantial(parts[0]):
-        around.append(parts.pop(0))
-    return Question(tuple(parts), " ".join(around))
+        lead.append(parts.pop(0))
+    return Question(tuple(parts), " ".join(lead or around))
 
 
 def _asks(text: str) -> bool:
-    return bool(_OPENS_QUESTION.match(text) or _ASKS_INDIRECTLY.search(text))
+    early = " ".join(text.split()[:6])
+    return bool(_OPENS_QUESTION.match(text) or _ASKS_INDIRECTLY.search(text) or _WH.search(early))
 
 
 def _is_substantial(piece: str) -> bool:

@@ -16,7 +16,7 @@ STOPWORDS = frozenset(
     ask asking asked question questions help understand explain bit lot something anything someone anyone thing things
     been upon were got get gets getting gotten gonna going go goes good great kindly quick hoping hope
     happen happens happened possible able sure way ways mean means say says said try trying tried looking look
-    seem seems one ones make makes made give gives given put use using used uses take takes taken much many long""".split()
+    seem seems found one ones make makes made give gives given put use using used uses take takes taken instead else otherwise rather much many long more most less least""".split()
 )
 
 #: Content words so general that missing or matching them says little; they weigh a third.
@@ -26,6 +26,7 @@ GENERAL = frozenset(
     month months year years hour hours minute minutes people person company product products service services
     item items stuff part parts kind type types different own bought buy problem problems issue issues
     customer customers user users available have option options right best soon often exactly home
+    menu town city gesture rhythm frequency share percentage length strength amount name
     number count maximum minimum limit place case page app""".split()
 )
 
@@ -41,8 +42,9 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\bset(?:ting)?[ -]?up\b", " setup "),
     (r"\bwi[ -]?fi\b", " wifi "),
     (r"\be-?mails?\b", " email "),
-    (r"\b(?:turn|switch)(?:ed|ing)? off\b", " disable "),
-    (r"\b(?:turn|switch)(?:ed|ing)? on\b", " enable "),
+    (r"\b(?:back(?:ed|ing|s)?[ -]?up|backup)s?\b", " backup "),
+    (r"\b(?:turn|switch)(?:ed|ing)?\s+(?:(\w+)\s+)?off\b", r" disable \1 "),
+    (r"\b(?:turn|switch)(?:ed|ing)?\s+(?:(\w+)\s+)?on\b", r" enable \1 "),
     (r"\b(?:how much|what) (?:does|do|is|are|will|would) (?:it|this|that) cost\b", " cost "),
     (r"\bhow much (?=is|are|does|do|did|will|would|to|for|extra|should|it)", " cost "),
     (r"\bphone number\b", " phone "),
@@ -55,6 +57,11 @@ PHRASES: tuple[tuple[str, str], ...] = (
 
 #: Words in a group mean the same to the practice model; the first names the group.
 SYNONYMS: tuple[str, ...] = (
+    "day daily",
+    "week weekly",
+    "month monthly",
+    "year yearly annual annually",
+    "maximum max",
     "refund reimburse reimbursement repay",
     "return returns returned returning sendback",
     "cancel cancellation terminate quit stop unsubscribe end",
@@ -74,7 +81,7 @@ SYNONYMS: tuple[str, ...] = (
     "plan subscription tier membership subscribe",
     "invite invitation",
     "colleague teammate coworker member team",
-    "export download backup",
+    "export download",
     "import upload",
     "notification alert reminder notify",
     "pause hold freeze suspend",
@@ -89,17 +96,18 @@ SYNONYMS: tuple[str, ...] = (
     "upgrade upgrading",
     "downgrade downgrading",
     "address location",
-    "phone telephone mobile smartphone cell",
+    "phone telephone mobile smartphone",
     "computer laptop desktop pc mac",
     "offline disconnected",
     "battery rechargeable",
-    "size dimension measurement",
+    "size dimension measurement large big",
+    "accurate accuracy precise precision exact",
     "child kid children kids",
     "student students academic",
     "allergy allergic allergen",
     "colour color",
     "language translate translation",
-    "expire expiry expiration expires",
+    "expire expiry expiration expires lapse",
     "lost missing lose misplaced",
     "stolen theft steal",
     "late delay delayed overdue",

@@ -39,8 +39,9 @@ def stem(word: str) -> str:
 
 
 _GROUPS: dict[str, str] = {stem(word): "=" + group.split()[0] for group in SYNONYMS for word in group.split()}
-_STOP = STOPWORDS
 _GENERAL = frozenset(_GROUPS.get(stem(word), stem(word)) for word in GENERAL)
+_SYNONYM_WORDS = frozenset(word for group in SYNONYMS for word in group.split())
+_COMMON = tuple(sorted(w for w in STOPWORDS | GENERAL | _SYNONYM_WORDS if len(w) >= 5))
 KNOWN_WORDS = frozenset(_GROUPS) | {stem(w) for w in GENERAL}
 
 
@@ -60,7 +61,7 @@ def raw_words(text: str) -> tuple[str, ...]:
     text = text.lower().replace("’", "'")
     for pattern, word in _PHRASES:
         text = pattern.sub(word, text)
-    return tuple(w for w in _WORD.findall(text) if w not in _STOP and (len(w) > 1 or w.isdigit()))
+    return tuple(w for w in _WORD.findall(text) if w not in STOPWORDS and (len(w) > 1 or w.isdigit()))
 
 
 @lru_cache(maxsize=20_000)
@@ -105,22 +106,35 @@ def weight(term: str) -> float:
 
 @lru_cache(maxsize=50_000)
 def is_near(typed: str, meant: str) -> bool:
-    """True when `typed` is plausibly a slip of the finger for `meant`: one edit, two in words of eight or more."""
-    if len(typed) < 4 or len(meant) < 4 or typed[0] != meant[0] or abs(len(typed) - len(meant)) > 2:
+    """True when `typed` is plausibly a slip of the finger for `meant`.
+
+    Five letters: a letter left out or two swapped; six and more: any one edit; nine and more: two. Short words and
+    words with digits are taken as they stand, because other words are too near to them; so are other endings.
+    """
+    if len(typed) < 5 or typed[0] != meant[0] or abs(len(typed) - len(meant)) > 2 or any(map(str.isdigit, typed)):
         return False
-    if any(c.isdigit() for c in typed + meant):
+    if typed[:-1] == meant[:-1] or typed in meant or meant in typed:
         return False
-    distance = _edits(typed, meant)
+    distance = slip(typed, meant)
     if distance == 1:
-        return len(typed) >= 6 or len(typed) != len(meant) or sorted(typed) == sorted(meant)
-    return distance == 2 and min(len(typed), len(meant)) >= 8
+        return len(typed) >= 6 or len(meant) == len(typed) + 1 or sorted(typed) == sorted(meant)
+    return distance == 2 and min(len(typed), len(meant)) >= 9
+
+
+def slip(typed: str, meant: str) -> int:
+    """Edits between two words, a plural's "s" on one side not counted."""
+    return min(_edits(typed, meant), _edits(typed.removesuffix("s"), meant.removesuffix("s")))
 
 
 def corrected(word: str, vocabulary: Collection[str]) -> str:
-    """The word of the vocabulary that was probably meant, or the word itself."""
+    """The word that was probably meant: of the vocabulary, else of the words that everybody uses, else itself."""
     if word in vocabulary or stem(word) in KNOWN_WORDS:
         return word
-    return min((w for w in vocabulary if is_near(word, w)), key=lambda w: (_edits(word, w), w), default=word)
+    for choices in (vocabulary, _COMMON):
+        near = [w for w in choices if is_near(word, w)]
+        if near:
+            return min(near, key=lambda w: (slip(word, w), w))
+    return word
 
 
 def chance(*parts: object) -> float:
