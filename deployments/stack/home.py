@@ -55,8 +55,9 @@ class StackHome:
     def prepare(self) -> None:
         """Make the folders. Raises StackError when the disk refuses."""
         try:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
             for folder in (self.root, self.root / "logs", self.root / "run"):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)  # questions and answers are kept here
             probe = self.root / "run" / f"writable.{os.getpid()}"
             probe.write_bytes(b"promptyard\n")
             probe.unlink()
