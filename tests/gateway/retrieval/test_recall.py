@@ -4,6 +4,7 @@ import json
 import os
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def room(sqlite_file: Path) -> tuple[Documents, Retriever]:
     return Documents(engine, FakeEpochs(), embedder, ManualClock()), Retriever(engine, embedder, clock=ManualClock())
 
 
-def rows(name: str) -> list[dict[str, object]]:
+def rows(name: str) -> list[dict[str, Any]]:
     lines = (HELP_CENTRE / name).read_text(encoding="utf-8").splitlines()
     return [row for row in map(json.loads, lines) if row["answerable"]]
 
