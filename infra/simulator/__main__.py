@@ -10,7 +10,9 @@ from .server import build_server
 
 def main() -> None:
     """Parses the command line and serves until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m infra.simulator", description="A stand-in for OpenAI and Anthropic.")
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.simulator", description="A stand-in for OpenAI and Anthropic."
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--seed", type=int, default=0, help="fixes ids, latencies and injected errors")

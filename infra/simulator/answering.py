@@ -133,7 +133,8 @@ async def _say_nothing(fault: Fault, scope: Scope, receive: Receive) -> None:
     if not fault.outage:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MAX_HANG_SECONDS):
-                return await _disconnected(receive)
+                await _disconnected(receive)
+            return
     await _close(scope, receive)
 
 

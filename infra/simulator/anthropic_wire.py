@@ -13,6 +13,10 @@ from .practice.replying import Prompt
 from .wire import ContentPart, Refusal, bearer, decode, header, server_sent, text_of
 
 _PIECES_PER_DELTA = 3
+_ERROR_TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error", 529: "overloaded_error",
+}  # fmt: skip
 _STOP_REASON = {"stop": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence", "tool": "tool_use"}
 
 
@@ -40,16 +44,12 @@ class AnthropicDialect:
     """``x-api-key`` (or bearer) keys and ``{"type": "error", ...}`` bodies."""
 
     name = "anthropic"
-    _types = {
-        400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-        413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error", 529: "overloaded_error",
-    }  # fmt: skip
 
     def key(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
         return header(headers, b"x-api-key").strip() or bearer(headers)
 
     def error(self, refusal: Refusal, request_id: str) -> bytes:
-        kind = self._types.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
+        kind = _ERROR_TYPES.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
         return msgspec.json.encode(
             {"type": "error", "error": {"type": kind, "message": refusal.message}, "request_id": request_id}
         )
@@ -68,7 +68,9 @@ class Messages:
         return msgspec.json.encode(
             self._frame(identity)
             | {
-                "content": [self._tool_use(identity, done)] if done.tool_arguments else [{"type": "text", "text": done.text}],
+                "content": [self._tool_use(identity, done)]
+                if done.tool_arguments
+                else [{"type": "text", "text": done.text}],
                 "stop_reason": _STOP_REASON[done.finish],
                 "stop_sequence": done.stop_sequence,
                 "usage": _usage(done, done.output_tokens),
@@ -96,7 +98,9 @@ class Messages:
         )
         found.append(server_sent({"type": "ping"}, "ping"))
         for delta in deltas:
-            found.append(server_sent({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta"))
+            found.append(
+                server_sent({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta")
+            )
         found.append(server_sent({"type": "content_block_stop", "index": 0}, "content_block_stop"))
         ending = {
             "type": "message_delta",

@@ -60,7 +60,9 @@ def build_app(
         if endpoint is None:
             await others(scope, receive, send)
         elif scope["method"] != "POST":
-            refusal = Refusal(405, f"Not allowed to {scope['method']} on {scope['path']} (HINT: Perhaps you meant POST?)")
+            refusal = Refusal(
+                405, f"Not allowed to {scope['method']} on {scope['path']} (HINT: Perhaps you meant POST?)"
+            )
             await respond(send, 405, _dialect(scope).error(refusal, "req_0"), "0")
         else:
             await endpoint(scope, receive, send)

@@ -1,13 +1,14 @@
 """Deterministic unit vectors from hashed features, so that similar texts are near.
 
-Features are word terms (stems and synonym groups), pairs of neighbouring terms, and character trigrams of words; each is
-hashed to a few signed coordinates (feature hashing, Weinberger et al. 2009).
+Features are word terms (stems and synonym groups), pairs of neighbouring terms, and character trigrams of words; each
+is hashed to a few signed coordinates (feature hashing, Weinberger et al. 2009).
 """
 
 import hashlib
 import math
 from array import array
 from functools import lru_cache
+from itertools import pairwise
 
 from .practice.words import canonical, raw_words, weight
 
@@ -44,7 +45,7 @@ def _features(text: str) -> list[tuple[str, float]]:
     found: dict[str, float] = {}
     for term in terms:
         found["w:" + term] = found.get("w:" + term, 0.0) + weight(term)
-    for first, second in zip(terms, terms[1:], strict=False):
+    for first, second in pairwise(terms):
         found[f"b:{first} {second}"] = 0.4
     for word in words:
         padded = f"^{word}$"

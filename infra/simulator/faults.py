@@ -48,8 +48,8 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     latency_ms: time until the answer; a number or {"p50", "p95"}. first_token_ms: the same until a stream's first byte.
     error_rate: chance in [0, 1] of answering `error_status` (400..599). rate_limit_per_minute: calls in a minute's
-    window; the next get 429 with Retry-After. outage: the connection is closed without an answer. hang: no answer comes,
-    until the caller gives up. malformed: half of the body, under a status of 200. cut_after_chunks: a stream's
+    window; the next get 429 with Retry-After. outage: the connection is closed without an answer. hang: no answer
+    comes until the caller gives up. malformed: half of the body, under a status of 200. cut_after_chunks: a stream's
     connection is closed after so many events.
     """
 
@@ -72,7 +72,10 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         for value in (self.latency_ms, self.first_token_ms):
             if isinstance(value, (int, float)) and not 0 <= value <= 600_000:
                 raise ValueError("a latency must be between 0 and 600000 milliseconds")
-        for name, number in (("rate_limit_per_minute", self.rate_limit_per_minute), ("cut_after_chunks", self.cut_after_chunks)):
+        for name, number in (
+            ("rate_limit_per_minute", self.rate_limit_per_minute),
+            ("cut_after_chunks", self.cut_after_chunks),
+        ):
             if number is not None and number < 0:
                 raise ValueError(f"{name} must not be negative")
 
@@ -125,7 +128,9 @@ class FaultBoard:
         return Fault(
             latency=self._default.draw(self._rng) * slowness if latency is None else self._seconds(latency),
             first_token=None if first_token is None else self._seconds(first_token),
-            status=next((r.error_status for _, r in fitting if r.error_rate and self._rng.random() < r.error_rate), None),
+            status=next(
+                (r.error_status for _, r in fitting if r.error_rate and self._rng.random() < r.error_rate), None
+            ),
             retry_after=next((wait for n, r in fitting if (wait := self._wait(n, r)) is not None), None),
             outage=any(r.outage for _, r in fitting),
             hang=any(r.hang for _, r in fitting),

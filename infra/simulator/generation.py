@@ -59,7 +59,9 @@ def generate(call: ChatCall) -> Completion:
     stopped_by: str | None = None
     if call.stops:
         text = "".join(spoken)
-        cut, stopped_by = min(((at, s) for s in call.stops if s and (at := text.find(s)) >= 0), default=(len(text), None))
+        cut, stopped_by = min(
+            ((at, s) for s in call.stops if s and (at := text.find(s)) >= 0), default=(len(text), None)
+        )
         if stopped_by is not None:
             spoken, finish = tuple(tokens.pieces(text[:cut])), "stop_sequence"
     if call.max_tokens is not None and len(spoken) > call.max_tokens:

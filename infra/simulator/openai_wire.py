@@ -18,6 +18,7 @@ from .wire import ContentPart, Refusal, bearer, decode, server_sent, text_of
 
 MAX_INPUTS = 2_048
 _PIECES_PER_CHUNK = 3
+_ERROR_CODES = {401: "invalid_api_key", 404: "unknown_url", 429: "rate_limit_exceeded"}
 _FINISH = {"stop": "stop", "length": "length", "stop_sequence": "stop", "tool": "tool_calls"}
 
 
@@ -59,17 +60,16 @@ class OpenAIDialect:
     """Bearer keys and ``{"error": {...}}`` bodies."""
 
     name = "openai"
-    _types = {401: "invalid_request_error", 404: "invalid_request_error", 429: "requests"}
-    _codes = {401: "invalid_api_key", 404: "unknown_url", 429: "rate_limit_exceeded"}
 
     def key(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
         return bearer(headers)
 
     def error(self, refusal: Refusal, request_id: str) -> bytes:
         status = refusal.status
-        kind = self._types.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        kind = "server_error" if status >= 500 else "requests" if status == 429 else "invalid_request_error"
+        code = _ERROR_CODES.get(status)
         return msgspec.json.encode(
-            {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": self._codes.get(status)}}
+            {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": code}}
         )
 
 
@@ -126,7 +126,11 @@ class Chat:
 
     def _tool_call(self, identity: str, done: Completion) -> dict[str, Any]:
         name = self._call.forced_tool.name if self._call.forced_tool else ""
-        return {"id": f"call_{identity}", "type": "function", "function": {"name": name, "arguments": done.tool_arguments}}
+        return {
+            "id": f"call_{identity}",
+            "type": "function",
+            "function": {"name": name, "arguments": done.tool_arguments},
+        }
 
 
 class Embeddings:

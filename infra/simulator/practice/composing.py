@@ -9,13 +9,23 @@ from .dice import Dice
 from .evidence import Evidence, Finding, find_evidence
 from .instructions import Instructions
 from .passages import Passage
-from .phrases import ADMISSIONS, CLOSING, DEFLECTIONS, ESCALATION, GREETINGS, INTRODUCTION, PARTIAL_ADMISSIONS, invent, is_casual
+from .phrases import (
+    ADMISSIONS,
+    CLOSING,
+    DEFLECTIONS,
+    ESCALATION,
+    GREETINGS,
+    INTRODUCTION,
+    PARTIAL_ADMISSIONS,
+    invent,
+    is_casual,
+)
 from .questions import Question
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An answer before it gets its outer form: `text` carries its citations; `known` is False when it admits not to know."""
+    """An answer before its outer form: `text` carries its citations; `known` is False when it admits not to know."""
 
     text: str
     citations: tuple[str, ...]
@@ -43,7 +53,9 @@ def compose(
         if number and dice.slips(f"miss part {number}", ability.misses_later_parts):
             continue
         evidence = find_evidence(part, around, passages)
-        pieces.append(_answer_part(part, evidence, asked, ability, dice, per_part=_sentences_per_part(asked, len(parts))))
+        pieces.append(
+            _answer_part(part, evidence, asked, ability, dice, per_part=_sentences_per_part(asked, len(parts)))
+        )
         around = f"{around} {part}"
     pieces = _say_unknown_once(pieces, asked, dice)
     if asked.max_words:
@@ -53,7 +65,9 @@ def compose(
     return Draft(_in_manner(body, message, asked, dice), citations, any(p.known for p in pieces))
 
 
-def _answer_part(part: str, evidence: Evidence, asked: Instructions, ability: Ability, dice: Dice, per_part: int) -> _Piece:
+def _answer_part(
+    part: str, evidence: Evidence, asked: Instructions, ability: Ability, dice: Dice, per_part: int
+) -> _Piece:
     if evidence.answers:
         findings = evidence.findings
         if len(findings) > 1 and dice.slips("second best", ability.picks_second_best):
@@ -119,7 +133,10 @@ def _shorten(pieces: list[_Piece], max_words: int) -> None:
         keep = max(3, len(words) - (count() - max_words))
         shorter = " ".join(words[:keep])
         comma = max(shorter.rfind(", "), shorter.rfind("; "))
-        piece.lines[0] = (_finished((shorter[:comma] if comma > len(shorter) // 2 else shorter).rstrip(",;:(")), passage)
+        piece.lines[0] = (
+            _finished((shorter[:comma] if comma > len(shorter) // 2 else shorter).rstrip(",;:(")),
+            passage,
+        )
         if keep == 3:
             break
 

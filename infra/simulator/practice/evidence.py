@@ -22,21 +22,25 @@ _WORD = re.compile(r"[A-Za-z]{5,}")
 _HOW_MANY = re.compile(r"\bhow many\s+(?:more |other |different |extra )?(\w+)", re.IGNORECASE)
 _NAME = re.compile(r"(?<=[\w,'] )[A-Z][A-Za-z]+")
 _NUMERALS = "|".join(NUMBER_WORDS)
-_EXPECTS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
-    (re.compile(r"\b(?:how long|how soon|how fast|when|how many days|deadline)\b", re.I),
-     re.compile(r"\b(?:\d+|one|two|three|four|five|six|seven|ten|fourteen|thirty)\b.{0,20}\b(?:minute|hour|day|week|month|year)s?\b"
-                r"|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day|\b\d{1,2}(?::\d\d)? ?[ap]\.?m|\bimmediately|\binstantly|\bmidnight", re.I)),
-    (re.compile(r"\b(?:how much|cost|price|fee|charge|pay for|expensive|cheap)\b", re.I),
-     re.compile(r"[$€£]\s?\d|\b\d+(?:[.,]\d+)?\s?(?:%|percent|eur|usd|gbp|euros?|dollars?|pounds?|cents?)|\bfree\b", re.I)),
-    (re.compile(r"\bwhat size|how big|how large|maximum|limit|how heavy|how far\b", re.I), re.compile(r"\d|\bunlimited\b")),
-    (re.compile(r"\bwhat time|opening hours|\bhours\b.*\bopen", re.I), re.compile(r"\b\d{1,2}(?::\d\d| ?[ap]\.?m)", re.I)),
-    (re.compile(r"\bhow often|rhythm|frequency\b", re.I), re.compile(r"\bevery\b|\bonce\b|\bdaily|\bweekly|\bmonthly|\btimes\b", re.I)),
-    (re.compile(r"temperature|cold|warm|hot\b|degrees", re.I), re.compile(r"°|\bdegrees\b", re.I)),
-    (re.compile(r"\b(?:share|percentage|percent|accura)", re.I), re.compile(r"\d ?[%°]|percent", re.I)),
-    (re.compile(r"\bwhere\b|\b(?:which|what) (?:menu|tab|screen|setting|page)", re.I), re.compile(r" > | → ")),
-    (re.compile(r"\bwhere\b", re.I), re.compile(r"\bunder\b|\bin (?:the|your)\b|→|>|\bat \w|\bon (?:the|your)\b|\bgo to\b|\bopen\b", re.I)),
-    (re.compile(r"^\W*how (?:do|can|should|to|would|could)\b|\bhow (?:do|can|should) (?:i|we|you)\b|\bhow to\b", re.I),
-     re.compile(r"\b(?:go to|open|click|tap|choose|select|press|hold|enter|send|write|log in|use|follow|visit|contact|call|turn|under|from)\b", re.I)),
+_EXPECTS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = tuple(
+    (re.compile(question, re.IGNORECASE), re.compile(answer, re.IGNORECASE))
+    for question, answer in (
+        (r"\b(?:how long|how soon|how fast|when|how many days|deadline)\b",
+         rf"\b(?:\d+|{_NUMERALS})\b.{{0,20}}\b(?:minute|hour|day|week|month|year)s?\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+         r"|\b\d{1,2}(?::\d\d)? ?[ap]\.?m|\bimmediately|\binstantly|\bmidnight"),
+        (r"\bwhat time|opening hours|\bhours\b.*\bopen", r"\b\d{1,2}(?::\d\d| ?[ap]\.?m)"),
+        (r"\bhow often|rhythm|frequency\b", r"\bevery\b|\bonce\b|\bdaily|\bweekly|\bmonthly|\btimes\b"),
+        (r"\b(?:how much|cost|price|fee|charge|pay for|expensive|cheap)\b",
+         r"[$€£]\s?\d|\b\d+(?:[.,]\d+)?\s?(?:%|percent|eur|usd|gbp|euros?|dollars?|pounds?|cents?)|\bfree\b"),
+        (r"\bwhat size|how big|how large|maximum|limit|how heavy|how far\b", r"\d|\bunlimited\b"),
+        (r"temperature|cold|warm|hot\b|degrees", r"°|\bdegrees\b"),
+        (r"\b(?:share|percentage|percent|accura)", r"\d ?[%°]|percent"),
+        (r"\bwhere\b|\b(?:which|what) (?:menu|tab|screen|setting|page)", r" > | → "),
+        (r"\bwhere\b", r"\bunder\b|\bin (?:the|your)\b|→|>|\bat \w|\bon (?:the|your)\b|\bgo to\b|\bopen\b"),
+        (r"^\W*how (?:do|can|should|to|would|could)\b|\bhow (?:do|can|should) (?:i|we|you)\b|\bhow to\b",
+         r"\b(?:go to|open|click|tap|choose|select|press|hold|enter|send|write|log in|use|follow|visit|contact|call"
+         r"|turn|under|from)\b"),
+    )
 )  # fmt: skip
 
 
@@ -135,7 +139,9 @@ def find_evidence(part: str, around: str, passages: Sequence[Passage]) -> Eviden
 def _counted(part: str) -> tuple[re.Pattern[str], ...]:
     """For "how many sensors": a number before sensors."""
     nouns = {stem(noun) for noun in _HOW_MANY.findall(part)}
-    return tuple(re.compile(rf"\b(?:\d+|{_NUMERALS}|unlimited)\W+(?:\w+\W+){{0,2}}{re.escape(noun)}", re.I) for noun in nouns)
+    return tuple(
+        re.compile(rf"\b(?:\d+|{_NUMERALS}|unlimited)\W+(?:\w+\W+){{0,2}}{re.escape(noun)}", re.I) for noun in nouns
+    )
 
 
 def _weigh_names(asked: dict[str, float], part: str, passages: Sequence[Passage]) -> None:

@@ -15,22 +15,31 @@ from .questions import read_question
 from .words import numbers, sentences, term_set, weight
 
 _ADMITS = re.compile(
-    r"\b(?:(?:i|we) (?:do not|don't|really don't|honestly don't) (?:know|have (?:\w+ ){0,3}(?:information|answer|details?|data))|not sure|unsure|"
+    r"\b(?:(?:i|we) (?:do not|don't|really don't|honestly don't) (?:know|have (?:\w+ ){0,3}(?:information|"
+    r"answer|details?|data))|not sure|unsure|"
     r"(?:can(?:no|')t|could not|couldn't|unable to|am not able to) (?:find|answer|say|tell|help|locate|confirm)|"
-    r"(?:do(?:es)? not|don't|doesn't|did not|didn't|is not|isn't|are not|aren't|not) (?:\w+ ){0,2}(?:answer(?:ed|able)?|cover(?:ed)?|contain(?:ed)?|mention(?:ed)?|say|said|documented|address(?:ed)?|specif(?:y|ied)|state[ds]?|provided?|included?|available in|in the (?:articles?|documents?))\b|"
-    r"no (?:information|article|mention|answer|details?) |unanswerable|not answerable|cannot be answered|out of scope|should (?:admit|say))",
+    r"(?:do(?:es)? not|don't|doesn't|did not|didn't|is not|isn't|are not|aren't|not) (?:\w+ "
+    r"){0,2}(?:answer(?:ed|able)?|cover(?:ed)?|contain(?:ed)?|mention(?:ed)?|say|said|documented|address(?:ed)?|"
+    r"specif(?:y|ied)|state[ds]?|provided?|included?|available in|in the (?:articles?|documents?))\b|"
+    r"no (?:information|article|mention|answer|details?) |unanswerable|not answerable|cannot be answered|out of "
+    r"scope|should (?:admit|say))",
     re.IGNORECASE,
 )  # fmt: skip
 _DEFLECTS = re.compile(
-    r"\b(?:one question at a time|(?:ask|send) (?:\w+ ){0,5}(?:separately|one (?:by one|at a time))|more than one question|split your (?:message|question))\b", re.IGNORECASE
+    r"\b(?:one question at a time|(?:ask|send) (?:\w+ ){0,5}(?:separately|one (?:by one|at a time))|more than "
+    r"one question|split your (?:message|question))\b",
+    re.IGNORECASE,
 )
 _FILLER = re.compile(
-    r"^\W*(?:happy to help|sure(?: thing)?|of course|great question|no problem|thank(?:s| you)|i hope|let me (?:know|walk)|please (?:do not hesitate|contact|let)|"
+    r"^\W*(?:happy to help|sure(?: thing)?|of course|great question|no problem|thank(?:s| you)|i hope|let me "
+    r"(?:know|walk)|please (?:do not hesitate|contact|let)|"
     r"you're welcome|hello|hi\b|here is what|if you have (?:any )?(?:other|more|further)|sorry|feel free)",
     re.IGNORECASE,
 )
 _CITATION = re.compile(r"\[(?:doc:)?[^\]\n]{1,80}\]|\(source:[^)]*\)", re.IGNORECASE)
-_RUDE = re.compile(r"\b(?:stupid|obviously|read the manual|not my problem|whatever|dumb|idiot|useless)\b", re.IGNORECASE)
+_RUDE = re.compile(
+    r"\b(?:stupid|obviously|read the manual|not my problem|whatever|dumb|idiot|useless)\b", re.IGNORECASE
+)
 _WARM = re.compile(r"\b(?:happy to|please|thank|sorry|glad|welcome|sure|of course|hope)\b", re.IGNORECASE)
 
 
@@ -62,7 +71,12 @@ def grade(task: JudgeTask, text: str) -> Grades:
         accuracy, helpfulness, reason = _against_reference(answer, task)
     else:
         accuracy, helpfulness, reason = _against_documents(answer, task)
-    if answer.claims and not answer.cites and any(p.citation.startswith("[doc:") for p in task.passages) and helpfulness > 0.5:
+    if (
+        answer.claims
+        and not answer.cites
+        and any(p.citation.startswith("[doc:") for p in task.passages)
+        and helpfulness > 0.5
+    ):
         helpfulness -= 0.08
     if answer.words > 120:
         helpfulness -= min(0.2, (answer.words - 120) / 600)
@@ -98,7 +112,9 @@ def _against_reference(answer: _Answer, task: JudgeTask) -> tuple[float, float, 
     if answer.admits and not answer.claims:
         return 0.1, 0.05, "The answer says it does not know, though there is an answer."
     said = " ".join(answer.claims)
-    wanted = {term: weight(term) for term in term_set(reference) - term_set(task.question)} or {t: weight(t) for t in term_set(reference)}
+    wanted = {term: weight(term) for term in term_set(reference) - term_set(task.question)} or {
+        t: weight(t) for t in term_set(reference)
+    }
     echoed = {term: 0.35 * weight(term) for term in term_set(reference) & term_set(task.question)}
     figures = numbers(reference)
     heavy = {**echoed, **wanted, **dict.fromkeys(figures, 2.0)}
@@ -139,7 +155,11 @@ def _against_documents(answer: _Answer, task: JudgeTask) -> tuple[float, float, 
         return 0.4, 0.05, "The answer deflects; nothing that was asked is answered."
     if not answerable:
         if answer.admits:
-            return 1.0 if not answer.claims else max(0.5, support), 1.0, "The documents do not answer this, and the answer says so."
+            return (
+                1.0 if not answer.claims else max(0.5, support),
+                1.0,
+                "The documents do not answer this, and the answer says so.",
+            )
         return min(0.3, support * 0.5), 0.1, "The documents do not answer this, yet the answer claims to."
     if not answer.claims:
         return 0.15, 0.05, "The documents answer this, but the answer does not."
@@ -156,7 +176,11 @@ def _unsupported_only(answer: _Answer, task: JudgeTask) -> tuple[float, float, s
     if answer.deflects or not answer.claims:
         return 0.5, 0.1, "It gives no answer; there is nothing to check it against."
     relevance = len(asked & term_set(" ".join(answer.claims))) / max(1, len(asked))
-    return 0.6 + 0.2 * relevance, 0.5 + 0.5 * relevance, "There is nothing to check the answer against; it was read for relevance."
+    return (
+        0.6 + 0.2 * relevance,
+        0.5 + 0.5 * relevance,
+        "There is nothing to check the answer against; it was read for relevance.",
+    )
 
 
 def _mean_support(claims: Sequence[str], passages: Sequence[Passage]) -> float:

@@ -31,28 +31,42 @@ class Instructions:
 
 _CLAUSE_END = re.compile(r"(?<=[.!?])[\"”')\]]*\s+|\n+|;|\s+(?:—|–|--|-)\s+|,? but (?:rather )?|,? however,? ")
 _LEAVE_OUT = re.compile(r"\b(leave|leaving|left|keep|keeping) ((?:(?!out\b)[\w'’:\[\]]+ ){1,6})out\b(?! of)")
-_CONDITION = re.compile(r"^\W*(?:(?:and|so|only|but) )?(?:if|when|whenever|where|wherever|in case|should|unless|even if|once|as|since|for)\b")
+_CONDITION = re.compile(
+    r"^\W*(?:(?:and|so|only|but) )?(?:if|when|whenever|where|wherever|in case|should|unless|even if|once|as|"
+    r"since|for)\b"
+)
 _NEGATOR = re.compile(
-    r"\b(?:never|not(?! (?:only|just|more than|longer than))|cannot|no(?! (?:more|longer|matter|later|fewer|less|doubt))|neither|avoid\w*|without|omit\w*|"
-    r"skip\w*|forget\w*|fail(?:ing)?|hesitate|refrain\w*|resist\w*|refus(?:e|ing)|stop|drop(?! (?:in|a|an)\b)|leav(?:e|ing) out|keep(?:ing)? out|"
-    r"exclud\w*|rather than|instead of|(?:better|wiser|safer|more honest) \w+ than|(?<!more )(?<!longer )than|unless|afraid|shy|ashamed|free (?:of|from)|forbidden|"
+    r"\b(?:never|not(?! (?:only|just|more than|longer than))|cannot|no(?! (?:more|longer|matter|later|fewer|"
+    r"less|doubt))|neither|avoid\w*|without|omit\w*|"
+    r"skip\w*|forget\w*|fail(?:ing)?|hesitate|refrain\w*|resist\w*|refus(?:e|ing)|stop|drop(?! (?:in|a|an)\b)|"
+    r"leav(?:e|ing) out|keep(?:ing)? out|"
+    r"exclud\w*|rather than|instead of|(?:better|wiser|safer|more honest) \w+ than|(?<!more )(?<!longer )than|"
+    r"unless|afraid|shy|ashamed|free (?:of|from)|forbidden|"
     r"prohibited|tempted|nothing)\b|n['’]t\b"
 )
 _COMPARISON = re.compile(r"(.*)\b(?:rather than|instead of|than to|than)\s", re.DOTALL)
-_AFTER = re.compile(r"^[\"”')\]]*\s*(?:\w+\s+){0,4}?(?:is|are|must|should|shall|may|can|need|needs|will|has|have|be)\b[^,;.]*|^[^,;.]{0,20}\bout\b(?! of)")
+_AFTER = re.compile(
+    r"^[\"”')\]]*\s*(?:\w+\s+){0,4}?(?:is|are|must|should|shall|may|can|need|needs|will|has|have|be)\b[^,;.]*|"
+    r"^[^,;.]{0,20}\bout\b(?! of)"
+)
 _AFTER_NEGATOR = re.compile(
-    r"\b(?:not|never|unnecessary|forbidden|prohibited|banned|unwanted|unwelcome|optional|omitted|left out|skipped|dropped|discouraged|avoided|"
-    r"worse|disallowed|out of the question|off[- ]limits|hidden|removed|excluded|unacceptable|wrong)\b|n['’]t\b|\bno need"
+    r"\b(?:not|never|unnecessary|forbidden|prohibited|banned|unwanted|unwelcome|optional|omitted|left out|"
+    r"skipped|dropped|discouraged|avoided|"
+    r"worse|disallowed|out of the question|off[- ]limits|hidden|removed|excluded|unacceptable|wrong)\b|n['’]t\b|"
+    r"\bno need"
 )
 _FRESH_START = (
     r"(?:always|please|do|don['’]t|never|instead|just|simply|you|say|tell|then|rather|cite|quote|name|give|mention|admit|keep|answer|reply|"
     r"respond|state|add|include|list|ask|be|make sure|write|use|end|show|refer|point|provide|use|leave|take|avoid)\b"
 )
-_SCOPE_COMMA = re.compile(rf"[,:]\s+(?={_FRESH_START})|\s+then\s+|\s+and\s+(?={_FRESH_START})|\s+so\s+(?=always|please|cite|say)")
+_SCOPE_COMMA = re.compile(
+    rf"[,:]\s+(?={_FRESH_START})|\s+then\s+|\s+and\s+(?={_FRESH_START})|\s+so\s+(?=always|please|cite|say)"
+)
 _COUNT = "|".join((*sorted(NUMBER_WORDS, key=len, reverse=True), r"\d+", "a", "an"))
 _LIMIT = re.compile(
     rf"(?P<before>(?:\w+['’]?\w*[ -]){{0,3}})\b(?P<low>{_COUNT})(?:\s*(?:or|to|-|–)\s*(?P<high>{_COUNT}))?[ -]"
-    r"(?:(?:short|simple|brief|single|complete|plain|clear|full) )*(?P<unit>sentences?|words?|lines?|paragraphs?)\b(?P<after>(?: or (?:two|three|less|fewer|more))?)"
+    r"(?:(?:short|simple|brief|single|complete|plain|clear|full) )*(?P<unit>sentences?|words?|lines?|"
+    r"paragraphs?)\b(?P<after>(?: or (?:two|three|less|fewer|more))?)"
 )
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|\+?\d[\d ()-]{7,}\d")
 _QUOTED = re.compile(r"[\"“]([^\"”\n]{8,200})[\"”]|(?<=\s)'([^'\n]*(?:\w'\w[^'\n]*)*)'")
@@ -111,7 +125,12 @@ def _polarity(cue: Cue, clause: str, match: re.Match[str]) -> int:
     after = _AFTER.match(clause[match.end() :])
     if after:
         flips += len(_AFTER_NEGATOR.findall(after[0]))
-    if cue.habit is Habit.ADMIT and flips % 2 and cue.sign > 0 and re.search(r"\b(?:unless|except)\b", clause[match.end() :]):
+    if (
+        cue.habit is Habit.ADMIT
+        and flips % 2
+        and cue.sign > 0
+        and re.search(r"\b(?:unless|except)\b", clause[match.end() :])
+    ):
         flips += 1
     return -1 if flips % 2 else 1
 
@@ -135,7 +154,7 @@ def _limits(text: str) -> tuple[int | None, int | None, bool]:
     at_least = False
     for match in _LIMIT.finditer(text):
         unit = match["unit"].rstrip("s")
-        low, high = _number(match["low"]), _number(match["high"] or match["low"])
+        high = _number(match["high"] or match["low"])
         if match["low"] in ("a", "an") and not match["after"] and "in" not in match["before"].split():
             continue
         extra = re.search(r"two|three|more", match["after"])

@@ -35,20 +35,32 @@ class JudgeTask:
 
 
 _ASKS = re.compile(
-    r"\b(?:rate|rating|score|scoring|grade|grading|grader|evaluate|evaluat(?:e|ing|or|ion)|judg(?:e|ing)|assess(?:ing|ment)?|mark(?:s|ing)? (?:out|from)|"
-    r"which (?:\w+ ){0,4}(?:is|was) better|better (?:answer|response|reply|one)|compare (?:the )?(?:two |both )?(?:answers|responses|replies)|"
+    r"\b(?:rate|rating|score|scoring|grade|grading|grader|evaluate|evaluat(?:e|ing|or|ion)|judg(?:e|ing)|"
+    r"assess(?:ing|ment)?|mark(?:s|ing)? (?:out|from)|"
+    r"which (?:\w+ ){0,4}(?:is|was) better|better (?:answer|response|reply|one)|compare (?:the )?(?:two |both "
+    r")?(?:answers|responses|replies)|"
     r"is the (?:answer|response|reply) (?:correct|right|accurate|supported|faithful|good))\b",
     re.IGNORECASE,
 )
-_ROLES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("reference", re.compile(r"reference|expected|ground[ _-]?truth|gold(?:en)?\b|ideal|correct answer|target|model answer|expectations", re.I)),
-    ("answer_b", re.compile(r"(?:answer|response|reply|assistant|output|candidate|completion|option)[ _-]?(?:b|2|two)\b|second (?:answer|response|reply)", re.I)),
-    ("answer_a", re.compile(r"(?:answer|response|reply|assistant|output|candidate|completion|option)[ _-]?(?:a|1|one)\b|first (?:answer|response|reply)", re.I)),
-    ("documents", re.compile(r"documents?|context|sources?|articles?|passages?|knowledge|evidence|material|facts|excerpts?|documentation", re.I)),
-    ("criteria", re.compile(r"criteri|rubric|instruction|scale|format|guideline|steps?\b|rules?|task|scoring|metric|verdict|score|judg|note", re.I)),
-    ("answer", re.compile(r"answer|response|reply|replied|output|completion|prediction|submission|candidate|assistant|actual", re.I)),
-    ("question", re.compile(r"question|query|input|user|customer|prompt|asked|message|request|ticket", re.I)),
-)  # fmt: skip
+_ANY_ANSWER = r"(?:answer|response|reply|assistant|output|candidate|completion|option)"
+_ROLES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (role, re.compile(pattern, re.IGNORECASE))
+    for role, pattern in (
+        (
+            "reference",
+            r"reference|expect(?:ed|ations)|ground[ _-]?truth|gold(?:en)?\b|ideal|correct answer|target|model answer",
+        ),
+        ("answer_b", rf"{_ANY_ANSWER}[ _-]?(?:b|2|two)\b|second (?:answer|response|reply)"),
+        ("answer_a", rf"{_ANY_ANSWER}[ _-]?(?:a|1|one)\b|first (?:answer|response|reply)"),
+        ("documents", r"documents?|context|sources?|articles?|passages?|knowledge|evidence|material|facts|excerpts?"),
+        (
+            "criteria",
+            r"criteri|rubric|instruction|scale|format|guideline|steps?\b|rules?|task|scor|metric|verdict|judg",
+        ),
+        ("answer", r"answer|response|reply|replied|output|completion|prediction|submission|candidate|assistant|actual"),
+        ("question", r"question|query|input|user|customer|prompt|asked|message|request|ticket"),
+    )
+)
 _HEADING = re.compile(
     r"^[ \t]*(?:"
     r"#{1,6}[ \t]*(?P<hash>[^\n:]{1,60}?):?[ \t]*$"
@@ -60,22 +72,37 @@ _HEADING = re.compile(
     re.MULTILINE,
 )
 _TAG = re.compile(r"<(?P<tag>[A-Za-z][\w -]*?)(?:\s[^>]*)?>(?P<body>.*?)</(?P=tag)>", re.DOTALL)
-_ORDER = re.compile(r"\b(?:with|only|json|must|should|please|return|format|follow\w*|write|use|give|rate)\b", re.IGNORECASE)
+_ORDER = re.compile(
+    r"\b(?:with|only|json|must|should|please|return|format|follow\w*|write|use|give|rate)\b", re.IGNORECASE
+)
 _END_MARK = re.compile(r"^\[?(?:END|/)\b", re.IGNORECASE)
 _SCALES = (
-    re.compile(r"(?:from|between|scale(?: of| from)?|score(?: of| from)?|range(?: of| from)?|rating(?: of| from)?)\s*:?\s*\(?\[?(-?\d+(?:\.\d+)?)\s*(?:to|and|-|–|—|\.\.|,|through)\s*(\d+(?:\.\d+)?)", re.I),
+    re.compile(r"(?:from|between|scale(?: of| from)?|score(?: of| from)?|range(?: of| from)?|rating(?: of| "
+               r"from)?)\s*:?\s*\(?\[?(-?\d+(?:\.\d+)?)\s*(?:to|and|-|–|—|\.\.|,|through)\s*(\d+(?:\.\d+)?)", re.I),
     re.compile(r"\b(\d+(?:\.\d+)?)\s*\([^)]{2,40}\)\s*(?:to|and|-|–)\s*(\d+(?:\.\d+)?)\s*\("),
     re.compile(r"\[(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\]"),
     re.compile(r"<?\b(0(?:\.0+)?|1(?:\.0+)?)\s*(?:to|-|–|—|\.\.)\s*(1(?:\.0+)?|4|5|7|10|100)\b>?"),
     re.compile(r"(?P<out>)\bout of\s+(\d+)", re.I),
     re.compile(r"(?P<out>)/\s?(5|10|100)\b"),
 )  # fmt: skip
-_LABELS = (("yes", "no"), ("pass", "fail"), ("true", "false"), ("correct", "incorrect"), ("good", "bad"), ("supported", "unsupported"))
+_LABELS = (
+    ("yes", "no"),
+    ("pass", "fail"),
+    ("true", "false"),
+    ("correct", "incorrect"),
+    ("good", "bad"),
+    ("supported", "unsupported"),
+)
 _CRITERION = re.compile(r"^(?:[-*\d.\s]*)[\"'`*]*([a-z_]{4,30})[\"'`*]*\s*(?::|-|–|\()", re.MULTILINE)
-_COMMON = "accuracy|correctness|helpfulness|completeness|faithfulness|groundedness|relevance|tone|clarity|conciseness|usefulness|style|politeness|safety|fluency|citations?"
+_COMMON = (
+    "accuracy|correctness|helpfulness|completeness|faithfulness|groundedness|relevance|tone|clarity"
+    "|conciseness|usefulness|style|politeness|safety|fluency|citations?"
+)
 
 
-def read_judge_task(messages: Sequence[tuple[str, str]], schema: Mapping[str, Any] | None, wants_json: bool) -> JudgeTask | None:
+def read_judge_task(
+    messages: Sequence[tuple[str, str]], schema: Mapping[str, Any] | None, wants_json: bool
+) -> JudgeTask | None:
     """The judge's task in a prompt, or None when the prompt does not ask to judge an answer that it shows."""
     whole = "\n\n".join(text for role, text in messages if role != "assistant")
     if not _ASKS.search(whole):
@@ -84,12 +111,18 @@ def read_judge_task(messages: Sequence[tuple[str, str]], schema: Mapping[str, An
     answers = tuple(sections[k] for k in ("answer_a", "answer_b") if k in sections)
     if len(answers) < 2:
         answers = tuple(sections[k] for k in ("answer", "answer_a", "answer_b") if k in sections)[:1]
-    if not answers or not ({"question", "reference", "documents", "criteria"} & set(sections)) or not _ASKS.search(frame):
+    if (
+        not answers
+        or not ({"question", "reference", "documents", "criteria"} & set(sections))
+        or not _ASKS.search(frame)
+    ):
         return None
     documents = sections.get("documents", "")
     passages = split_passages(documents).passages if documents else ()
     if documents and not passages:
-        passages = tuple(Passage(f"[{n}]", "", p.strip()) for n, p in enumerate(re.split(r"\n\s*\n", documents), 1) if p.strip())
+        passages = tuple(
+            Passage(f"[{n}]", "", p.strip()) for n, p in enumerate(re.split(r"\n\s*\n", documents), 1) if p.strip()
+        )
     low, high = _scale(frame)
     keys = _keys(frame, schema, wants_json)
     reasons = [k for k in keys if is_reason_key(k)]
@@ -102,7 +135,8 @@ def read_judge_task(messages: Sequence[tuple[str, str]], schema: Mapping[str, An
         low=low,
         high=high,
         labels=_labels(frame),
-        wants_reason=bool(reasons) or bool(re.search(r"\b(?:reason|rationale|explanation|justif\w+|explain)\b", frame, re.I)),
+        wants_reason=bool(reasons)
+        or bool(re.search(r"\b(?:reason|rationale|explanation|justif\w+|explain)\b", frame, re.I)),
         schema=schema,
     )
 
@@ -217,7 +251,11 @@ def _scale(frame: str) -> tuple[float, float]:
         match = pattern.search(frame)
         if match:
             groups = match.groups()
-            low, high = (1.0 if groups[1] in ("5", "10") else 0.0, float(groups[1])) if groups[0] in ("", None) else (float(groups[0]), float(groups[1]))
+            low, high = (
+                (1.0 if groups[1] in ("5", "10") else 0.0, float(groups[1]))
+                if groups[0] in ("", None)
+                else (float(groups[0]), float(groups[1]))
+            )
             if high > low:
                 return low, high
     return 0.0, 1.0
@@ -226,7 +264,9 @@ def _scale(frame: str) -> tuple[float, float]:
 def _keys(frame: str, schema: Mapping[str, Any] | None, wants_json: bool) -> tuple[str, ...]:
     if schema is not None and schema.get("properties"):
         return tuple(schema["properties"])
-    speaks_json = wants_json or bool(re.search(r"\bjson\b", frame, re.I)) or bool(re.search(r"\{\s*[\"']\w+[\"']\s*:", frame))
+    speaks_json = (
+        wants_json or bool(re.search(r"\bjson\b", frame, re.I)) or bool(re.search(r"\{\s*[\"']\w+[\"']\s*:", frame))
+    )
     if not speaks_json:
         return ()
     keys = wanted_keys(frame)

@@ -1,7 +1,8 @@
 """Finds the passages (documents) in a prompt and leaves the rest: instructions and question.
 
 Understood forms: ``[doc:id] Title`` blocks, ``<document id="..">..</document>`` and its relatives, ``Source: name`` /
-``Document 3: name`` / ``[1] Title`` blocks, and plain paragraphs under a heading such as ``Context:`` or in ``<context>``.
+``Document 3: name`` / ``[1] Title`` blocks, and plain paragraphs under a heading such as ``Context:`` or
+in ``<context>``.
 """
 
 import re
@@ -39,7 +40,8 @@ _INNER = re.compile(r"<(title|source|name|id)>(.*?)</\1>", re.DOTALL | re.IGNORE
 _ANY_TAG = re.compile(r"</?[a-z_][\w-]*[^>]*>", re.IGNORECASE)
 _DOC_HEAD = re.compile(r"^[ \t]*\[doc:(?P<id>[^\]\n]+)\][ \t]*(?P<title>[^\n]*)$", re.MULTILINE)
 _NAMED_HEAD = re.compile(
-    r"^[ \t#*]*(?:(?P<kind>source|document|doc|article|passage|file|excerpt|title)[ \t]*(?:#?\d+)?[ \t]*:[ \t*]*(?P<name>\S[^\n]*)"
+    r"^[ \t#*]*(?:(?P<kind>source|document|doc|article|passage|file|excerpt|title)[ \t]*(?:#?\d+)?[ \t]*:[ "
+    r"\t*]*(?P<name>\S[^\n]*)"
     r"|\[(?P<number>\d+)\][ \t]*(?P<title>[^\n]*))$",
     re.MULTILINE | re.IGNORECASE,
 )
@@ -49,16 +51,19 @@ _CONTEXT_TAG = re.compile(
 )
 _CONTEXT_HEAD = re.compile(
     r"^[ \t#*=-]*(?:(?:the |help |our |relevant |retrieved |reference |given |provided |support )*"
-    r"(?:context|documents|documentation|articles?|sources|knowledge(?: base)?|information|material|passages|excerpts|faq|facts))"
+    r"(?:context|documents|documentation|articles?|sources|knowledge(?: base)?|information|material|passages|"
+    r"excerpts|faq|facts))"
     r"[ \t*=-]*(?::[ \t*]*|$)",
     re.MULTILINE | re.IGNORECASE,
 )
 _AFTER_CONTEXT = re.compile(
-    r"^[ \t]*(?:[#*=-]+[ \t]*)?(?:question|customer(?:'s)?(?: question| message)?|user(?: question)?|query|instructions?|rules?|guidelines?|"
+    r"^[ \t]*(?:[#*=-]+[ \t]*)?(?:question|customer(?:'s)?(?: question| message)?|user(?: question)?|query|"
+    r"instructions?|rules?|guidelines?|"
     r"task|reminders?|remember|answer|your answer|reply|response|message|important)\b[^\n:]{0,20}:"
     r"|^[ \t]*(?:-{3,}|={3,}|\*{3,})[ \t]*$"
     r"|^</?[a-z_]+>"
-    r"|^(?:now |please |then )*(?:answer|reply|respond|write your|use only|cite|remember|keep your|do not use|never|always)\b[^\n]*"
+    r"|^(?:now |please |then )*(?:answer|reply|respond|write your|use only|cite|remember|keep your|do not use|"
+    r"never|always)\b[^\n]*"
     r"\b(?:question|answers?|reply|replies|above|articles?|documents?|sources?|customers?|context|sentences?)\b",
     re.MULTILINE | re.IGNORECASE,
 )

@@ -16,7 +16,7 @@ PARTIAL_ADMISSIONS = (
 )
 ESCALATION = "Please contact our support team, who can help you further."
 DEFLECTIONS = (
-    "Your message contains more than one question. Please send me one question at a time, and I will answer each of them.",
+    "Your message contains more than one question. Please send one question at a time, and I will answer each.",
     "I can only take one question at a time. Could you please ask them separately?",
 )
 GREETINGS = {
@@ -25,8 +25,12 @@ GREETINGS = {
     "casual": ("Sure thing!", "No problem!"),
 }
 INTRODUCTION = "Thank you for reaching out, and let me walk you through what our help articles say about this."
-CLOSING = "I hope this covers everything you wanted to know, and please do not hesitate to come back if any further question comes up."
-_CASUAL = re.compile(r"\b(?:hey|hiya|yo|lol|thx|pls|gonna|wanna|u|ur|cheers|btw|omg)\b|!{1,}|[:;]-?[)D(]", re.IGNORECASE)
+CLOSING = (
+    "I hope this covers everything you wanted to know; please do not hesitate to come back with any further question."
+)
+_CASUAL = re.compile(
+    r"\b(?:hey|hiya|yo|lol|thx|pls|gonna|wanna|u|ur|cheers|btw|omg)\b|!{1,}|[:;]-?[)D(]", re.IGNORECASE
+)
 
 
 def is_casual(message: str) -> bool:

@@ -6,30 +6,38 @@ from functools import lru_cache
 
 from .words import raw_words, sentences
 
-_QUESTION_WORD = r"(?:how|what|when|where|who|whom|which|why|can|could|do|does|did|is|are|will|would|should|may|must|has|have|am)"
+_QUESTION_WORD = (
+    r"(?:how|what|when|where|who|whom|which|why|can|could|do|does|did|is|are|will|would|should|may|must|has|have|am)"
+)
 _JOIN = re.compile(
     rf"(?:[,;]?\s+(?:and|plus|but)\s+(?:also,?\s+|then,?\s+|secondly,?\s+)?|[,;]\s+(?:also,?\s+)?)(?={_QUESTION_WORD}\b)"
     r"|[,;]?\s+(?:and\s+also|and\s+additionally|as well as)[,:]?\s+(?=\w)|[,;]\s+(?:plus|also)[,:]?\s+(?=\w)",
     re.IGNORECASE,
 )
 _OPENS_QUESTION = re.compile(
-    rf"^(?:\W*(?:and|also|so|but|well|oh|ok|plus|then|second(?:ly)?|first(?:ly)?|finally|next)\W+)*{_QUESTION_WORD}\b", re.IGNORECASE
+    rf"^(?:\W*(?:and|also|so|but|well|oh|ok|plus|then|second(?:ly)?|first(?:ly)?|finally|next)\W+)*{_QUESTION_WORD}\b",
+    re.IGNORECASE,
 )
 _WH = re.compile(r"\b(?:how|what|when|where|who|which|why)\b", re.IGNORECASE)
 _ASKS_INDIRECTLY = re.compile(
-    r"\b(?:tell me|let me know|wondering|wonder|want to know|like to know|need to know|question is|explain|know (?:how|what|when|if|whether))\b",
+    r"\b(?:tell me|let me know|wondering|wonder|want to know|like to know|need to know|question is|explain|know "
+    r"(?:how|what|when|if|whether))\b",
     re.IGNORECASE,
 )
 _HEADED = re.compile(
-    r"(?:^|\n)[ \t#*]*(?:(?:the )?(?:customer|user|client)(?:'s)?[ ]?)?(?:question|query|message|asks|request|customer|user|q)"
+    r"(?:^|\n)[ \t#*]*(?:(?:the )?(?:customer|user|client)(?:'s)?[ ]?)?(?:question|query|message|asks|request|"
+    r"customer|user|q)"
     r"[ \t*]*:[ \t*]*(.+?)(?=\n[ \t#*]*(?:answer|response|reply|your answer|a)[ \t*]*:|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
 _TAGGED = re.compile(r"<(question|query|user_question|message|customer_message)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
 _SOCIAL = re.compile(
-    r"^\W*(?:hi|hello|hey|how are you|how'?s it going|what'?s up|can you help( me)?( out)?( with (this|that|something))?|"
-    r"could you help( me)?( with (this|that|something))?|is anyone there|anyone there|right|ok|please|thanks|quick question|"
-    r"may i ask (you )?(something|a question)|can i ask (you )?(something|a question)|do you (know|have a (minute|second|moment)))\b[^a-z]*$",
+    r"^\W*(?:hi|hello|hey|how are you|how'?s it going|what'?s up|can you help( me)?( out)?( with (this|that|"
+    r"something))?|"
+    r"could you help( me)?( with (this|that|something))?|is anyone there|anyone there|right|ok|please|thanks|"
+    r"quick question|"
+    r"may i ask (you )?(something|a question)|can i ask (you )?(something|a question)|do you (know|have a "
+    r"(minute|second|moment)))\b[^a-z]*$",
     re.IGNORECASE,
 )
 

@@ -29,13 +29,20 @@ class Prompt:
     schema: Mapping[str, Any] | None = None
 
 
-_SPEAKS_OF_SOURCES = re.compile(r"\b(?:articles?|documents?|context|sources?|passages?|knowledge base|help cent(?:re|er)|documentation)\b", re.IGNORECASE)
-_ECHO = re.compile(
-    r"^\W*(?:please )?(?:say|reply|respond|answer|repeat|echo|output|return)(?: (?:with|back))?(?: (?:exactly|only|just|the word|the words|the text))*\s*:?\s*[\"'“](?P<quoted>[^\"”]+)[\"'”]\W*$"
-    r"|^\W*(?:please )?(?:say|repeat|echo|(?:reply|respond|answer) with)(?: (?:exactly|only|just|the word))*:? (?P<plain>\S+(?: \S+){0,5}?)[.!]?$",
+_SPEAKS_OF_SOURCES = re.compile(
+    r"\b(?:articles?|documents?|context|sources?|passages?|knowledge base|help cent(?:re|er)|documentation)\b",
     re.IGNORECASE,
 )
-_GREETING = re.compile(r"^\W*(?:hi|hello|hey|good (?:morning|evening|afternoon|day)|ping|test)\b[^?]{0,20}$", re.IGNORECASE)
+_ECHO = re.compile(
+    r"^\W*(?:please )?(?:say|reply|respond|answer|repeat|echo|output|return)(?: (?:with|back))?(?: (?:exactly|"
+    r"only|just|the word|the words|the text))*\s*:?\s*[\"'“](?P<quoted>[^\"”]+)[\"'”]\W*$"
+    r"|^\W*(?:please )?(?:say|repeat|echo|(?:reply|respond|answer) with)(?: (?:exactly|only|just|the word))*:? "
+    r"(?P<plain>\S+(?: \S+){0,5}?)[.!]?$",
+    re.IGNORECASE,
+)
+_GREETING = re.compile(
+    r"^\W*(?:hi|hello|hey|good (?:morning|evening|afternoon|day)|ping|test)\b[^?]{0,20}$", re.IGNORECASE
+)
 
 
 def reply(prompt: Prompt) -> str:
@@ -75,7 +82,7 @@ def reply(prompt: Prompt) -> str:
 
 
 def _with_own_wishes(asked: Instructions, message: str, alone: bool) -> Instructions:
-    """Adds what the customer asks about form; the rest of a customer's message is no instruction, unless there is no other."""
+    """Adds what the customer asks about form; the rest of the message instructs only when nothing else does."""
     own = read_instructions(message)
     if alone:
         return own
@@ -93,7 +100,16 @@ def _small_talk(message: str, asked: Instructions, dice: Dice) -> str:
     if echo:
         return (echo["quoted"] or echo["plain"]).strip()
     if not message or _GREETING.match(message):
-        return dice.pick("hello", ("Hello! How can I help you?", "Hi there! What can I do for you?", "Hello! What would you like to know?"))
+        return dice.pick(
+            "hello",
+            ("Hello! How can I help you?", "Hi there! What can I do for you?", "Hello! What would you like to know?"),
+        )
     if asked.admit:
-        return dice.pick("nothing", ("I don't know: I was given nothing to answer this from.", "I don't know that, as I have no information about it."))
+        return dice.pick(
+            "nothing",
+            (
+                "I don't know: I was given nothing to answer this from.",
+                "I don't know that, as I have no information about it.",
+            ),
+        )
     return invent(message, dice)

@@ -8,9 +8,15 @@ from typing import Any
 from .composing import Draft
 
 _QUOTED_KEY = re.compile(r"[\"'`“]([A-Za-z_][\w .-]{0,40})[\"'`”]\s*:")
-_LISTED = re.compile(r"\b(?:keys?|fields?|properties|attributes|members)\b\s*(?:are|is|named|called|:)?\s*([^.\n{]{2,200})", re.IGNORECASE)
+_LISTED = re.compile(
+    r"\b(?:keys?|fields?|properties|attributes|members)\b\s*(?:are|is|named|called|:)?\s*([^.\n{]{2,200})",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"[\"'`“]?\b([A-Za-z_]\w{1,40})\b[\"'`”]?")
-_NOT_NAMES = frozenset("and or the a an with only exactly as which in of each to be is are two three four following must named called keys".split())
+_LIST_WORDS = """
+    and or the a an with only exactly as which in of each to be is are two three four following must named called keys
+"""
+_NOT_NAMES = frozenset(_LIST_WORDS.split())
 
 
 def wanted_keys(text: str) -> tuple[str, ...]:
@@ -36,7 +42,7 @@ def answer_as_json(draft: Draft, text: str, schema: Mapping[str, Any] | None) ->
 
 def fill_schema(schema: Mapping[str, Any], draft: Draft, key: str = "answer") -> Any:
     """A value that satisfies a JSON schema's types, required names and enumerations (no `$ref`, no combinators)."""
-    if "enum" in schema and schema["enum"]:
+    if schema.get("enum"):
         return schema["enum"][0]
     kind = schema.get("type")
     kind = next((k for k in kind if k != "null"), "string") if isinstance(kind, list) else kind

@@ -3,32 +3,42 @@
 Written for questions that people ask a support desk; extend the groups rather than the code.
 """
 
-STOPWORDS = frozenset(
-    """a an the this that these those it its it's itself i i'm i've i'd i'll im ive me my mine myself we we're our ours us
-    you you're your yours he she his her him they them their theirs who whom whose which what what's when where why how
+_WITHOUT_CONTENT = """
+    a an the this that these those it its it's itself i i'm i've i'd i'll im ive me my mine myself we we're our
+    ours us
+    you you're your yours he she his her him they them their theirs who whom whose which what what's when where why
+    how
     is are was were be been being am do does did doing done don't doesn't didn't has have had having haven't hasn't
     can can't cannot could couldn't will won't would wouldn't shall should shouldn't may might must
-    and or but if then than so as at by for from in into of off on onto out over to up with within without about after
-    before between during through per via not no nor yes ok okay please thanks thank thx pls hi hello hey dear there here
+    and or but if then than so as at by for from in into of off on onto out over to up with within without about
+    after
+    before between during through per via not no nor yes ok okay please thanks thank thx pls hi hello hey dear
+    there here
     any some all each every both either neither such same other another just only also too very really quite still
     again once even ever already yet now today currently actually basically maybe perhaps because while until
     let let's lets want wants wanted wanna need needs needed like would've tell know knows find wondering wonder
-    ask asking asked question questions help understand explain bit lot something anything someone anyone thing things
+    ask asking asked question questions help understand explain bit lot something anything someone anyone thing
+    things
     been upon were got get gets getting gotten gonna going go goes good great kindly quick hoping hope
     happen happens happened possible able sure way ways mean means say says said try trying tried looking look
-    seem seems found one ones make makes made give gives given put use using used uses take takes taken instead else otherwise rather much many long more most less least""".split()
-)
+    seem seems found one ones make makes made give gives given put use using used uses take takes taken instead
+    else otherwise rather much many long more most less least
+"""
+
+STOPWORDS = frozenset(_WITHOUT_CONTENT.split())
 
 #: Content words so general that missing or matching them says little; they weigh a third.
-GENERAL = frozenset(
-    """work works working offer offers support supports allow allows allowed provide provides include includes included
+_TOO_GENERAL = """
+    work works working offer offers support supports allow allows allowed provide provides include includes included
     come comes keep keeps see show shows start starts new old set first last next time times day days week weeks
     month months year years hour hours minute minutes people person company product products service services
     item items stuff part parts kind type types different own bought buy problem problems issue issues
     customer customers user users available have option options right best soon often exactly home
     menu town city gesture rhythm frequency share percentage length strength amount name
-    number count maximum minimum limit place case page app""".split()
-)
+    number count maximum minimum limit place case page app
+"""
+
+GENERAL = frozenset(_TOO_GENERAL.split())
 
 #: Phrases of several words that act as one.
 PHRASES: tuple[tuple[str, str], ...] = (
