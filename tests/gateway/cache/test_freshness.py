@@ -58,7 +58,6 @@ class Freshness(RuleBasedStateMachine):
 
     calls: Bundle[InFlight] = Bundle("calls")
     writers: Bundle[Writer] = Bundle("writers")
-    dumps: Bundle[dict[bytes, bytes]] = Bundle("dumps")
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +66,7 @@ class Freshness(RuleBasedStateMachine):
         self.cache = self.make_cache(self.entries, self.epochs)
         self.corpus = 0
         self.acknowledged = 0
+        self.on_disk: dict[bytes, bytes] = {}
 
     def make_cache(self, redis: Redis, epochs: Epochs) -> ExactCache:
         return ExactCache(redis, epochs, clock=self.clock, entropy=random.Random(3), timeout=TIMEOUT)
@@ -139,13 +139,13 @@ class Freshness(RuleBasedStateMachine):
         else:
             self.clock.advance({"a moment": 1.0, "marks expire": PENDING_SECONDS, "entries expire": 100.0}[trouble])
 
-    @rule(target=dumps)
-    def flush_to_disk(self) -> dict[bytes, bytes]:
-        return self.loop.run(self._dump())
+    @rule()
+    def flush_to_disk(self) -> None:
+        self.on_disk = self.loop.run(self._dump())
 
-    @rule(dump=dumps)
-    def crash_and_restore(self, dump: dict[bytes, bytes]) -> None:
-        self.loop.run(self._restore(dump))
+    @rule()
+    def crash(self) -> None:
+        self.loop.run(self._restore(self.on_disk))
 
     def _epoch(self) -> str:
         return self.loop.run(self._await(self.epochs.current(*HELP)))
@@ -157,7 +157,8 @@ class Freshness(RuleBasedStateMachine):
         await redis.flushall()
 
     async def _dump(self) -> dict[bytes, bytes]:
-        return {bytes(name): bytes(await self.state.dump(name) or b"") for name in await self.state.keys()}
+        names = [name for name in await self.state.keys() if isinstance(name, bytes)]
+        return {name: bytes(await self.state.dump(name) or b"") for name in names}
 
     async def _restore(self, dump: dict[bytes, bytes]) -> None:
         await self.state.flushall()
@@ -193,41 +194,77 @@ class WithoutTheGuard(Freshness):
     guarded = False
 
 
-@pytest.fixture
-def explore(cache_server: RedisServer, state_server: RedisServer) -> Iterator[Callable[..., None]]:
-    """Runs a machine for a number of interleavings of up to 25 steps, all on one loop and one pair of clients."""
-    with asyncio.Runner() as loop:
+Place = Callable[[type[Freshness]], type[Freshness]]
 
-        def run(machine: type[Freshness], *, examples: int, phases: tuple[Phase, ...] = (Phase.generate,)) -> None:
+
+@pytest.fixture
+def place(cache_server: RedisServer, state_server: RedisServer) -> Iterator[Place]:
+    """Gives a machine its servers; all its examples share one loop and one pair of clients."""
+    with asyncio.Runner() as loop:
+        clients: list[Redis] = []
+
+        def placed(machine: type[Freshness]) -> type[Freshness]:
             state = connect(state_server.url, timeout=TIMEOUT, connections=2, guarded=machine.guarded)
             entries = connect(cache_server.url, timeout=TIMEOUT, connections=2)
-            placed = type(machine.__name__, (machine,), {"loop": loop, "state": state, "entries": entries})
-            try:
-                run_state_machine_as_test(  # type: ignore[no-untyped-call]
-                    placed,
-                    settings=settings(
-                        max_examples=examples,
-                        stateful_step_count=25,
-                        deadline=None,
-                        derandomize=True,
-                        database=None,
-                        report_multiple_bugs=False,
-                        phases=phases,
-                        suppress_health_check=list(HealthCheck),
-                    ),
-                )
-            finally:
-                loop.run(state.aclose())
-                loop.run(entries.aclose())
+            clients.extend((state, entries))
+            return type(machine.__name__, (machine,), {"loop": loop, "state": state, "entries": entries})
 
-        yield run
+        yield placed
+        for client in clients:
+            loop.run(client.aclose())
 
 
-def test_no_interleaving_serves_a_stale_answer(explore: Callable[..., None]) -> None:
-    explore(Freshness, examples=200, phases=(Phase.generate, Phase.shrink))
+def explore(machine: type[Freshness], examples: int, *phases: Phase) -> None:
+    """Up to ``examples`` interleavings of up to 25 steps."""
+    exploration = settings(
+        max_examples=examples,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        report_multiple_bugs=False,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(machine, settings=exploration)
 
 
-@pytest.mark.parametrize("machine", [WithoutAnyCheck, WithoutTheCheckAtTheWrite, WithoutTheGuard])
-def test_a_missing_check_is_found(explore: Callable[..., None], machine: type[Freshness]) -> None:
+def test_no_interleaving_serves_a_stale_answer(place: Place) -> None:
+    explore(place(Freshness), 120, Phase.generate, Phase.shrink)
+
+
+def test_without_any_check_one_is_found(place: Place) -> None:
     with pytest.raises(StaleAnswer):
-        explore(machine, examples=1000)
+        explore(place(WithoutAnyCheck), 1000, Phase.generate)
+
+
+def an_answer_that_is_written_late(machine: Freshness) -> None:
+    flight = machine.ask(read=True)
+    machine.change_at_once()
+    machine.keep(flight)
+    machine.ask(read=True)
+
+
+def a_crash_that_loses_the_acknowledged_change(machine: Freshness) -> None:
+    machine.ask_and_keep()
+    machine.flush_to_disk()
+    machine.change_at_once()
+    machine.crash()
+    machine.ask(read=True)
+
+
+STORIES = [
+    (WithoutTheCheckAtTheWrite, an_answer_that_is_written_late),
+    (WithoutTheGuard, a_crash_that_loses_the_acknowledged_change),
+]
+
+
+@pytest.mark.parametrize(("weakened", "story"), STORIES)
+def test_each_check_is_needed(place: Place, weakened: type[Freshness], story: Callable[[Freshness], None]) -> None:
+    whole = place(Freshness)()
+    whole.empty_servers()
+    story(whole)
+    lacking = place(weakened)()
+    lacking.empty_servers()
+    with pytest.raises(StaleAnswer):
+        story(lacking)
