@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy.exc import OperationalError
 
 from gateway.auth.authenticator import Authenticator, require
 from gateway.auth.keys import SCOPES, create_key, list_keys, revoke_key
@@ -43,6 +46,21 @@ def counted_statements(engine: Engine) -> Iterator[list[str]]:
     event.listen(engine, "before_cursor_execute", count)
     yield seen
     event.remove(engine, "before_cursor_execute", count)
+
+
+class SwitchedEngine:
+    """An engine that can be cut off, and counts how often it was asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.down = False
+        self.asked = 0
+
+    def connect(self) -> Connection:
+        self.asked += 1
+        if self.down:
+            raise OperationalError("connect", None, sqlite3.OperationalError("cut off"))
+        return self._engine.connect()
 
 
 @contextmanager
@@ -144,6 +162,22 @@ async def test_while_sql_is_down_known_keys_go_on_and_unknown_ones_wait(
     clock.advance(TTL)
     with pytest.raises(Unauthenticated):
         await authenticator.authenticate(f"Bearer {known}")
+
+
+async def test_an_outage_is_not_felt_by_every_call(small: Engine, clock: ManualClock) -> None:
+    plain, _ = create_key(small, clock, "acme", "site", ["chat"])
+    switched = SwitchedEngine(small)
+    authenticator = Authenticator(cast(Engine, switched), clock, TTL)
+    await authenticator.authenticate(f"Bearer {plain}")
+    switched.down = True
+    clock.advance(TTL)
+    for _ in range(10):
+        await authenticator.authenticate(f"Bearer {plain}")
+    assert switched.asked == 2
+    clock.advance(TTL)
+    await authenticator.authenticate(f"Bearer {plain}")
+    assert switched.asked == 3
+    await authenticator.aclose()
 
 
 async def test_a_hanging_sql_delays_a_known_key_by_the_time_out_only(small: Engine, clock: ManualClock) -> None:

@@ -65,6 +65,7 @@ def test_a_crash_between_commit_and_position_makes_no_duplicate(
     append(spool, "c")
     with LedgerWriter(engine, tmp_path / "spool", clock) as writer:
         assert writer.ship() == 3
+        assert writer.rejected.count == 0
     assert stored(engine) == ["a", "b", "c"]
 
 
