@@ -48,8 +48,8 @@ def choose(
         return []
     rounded = np.round(scores.astype(np.float64), _DECIMALS)
     best = rounded.max(axis=1)
-    leaders = [int(row) for row in rounded[:, 1:].argmax(axis=0)]
-    order = [int(row) for row in np.argsort(-best, kind="stable")]
+    leaders = rounded[:, 1:].argmax(axis=0)
+    order = np.argsort(-best, kind="stable")
     chosen = _fill([], leaders, best, owners, top_k, top_k)
     chosen = _fill(chosen, order, best, owners, top_k, per_document)
     chosen = _fill(chosen, order, best, owners, top_k, top_k)
@@ -59,7 +59,7 @@ def choose(
 
 def _fill(
     chosen: Sequence[int],
-    candidates: Sequence[int],
+    candidates: NDArray[np.intp],
     best: NDArray[np.float64],
     owners: NDArray[np.int32],
     top_k: int,
@@ -69,7 +69,7 @@ def _fill(
     counts: dict[int, int] = {}
     for row in taken:
         counts[int(owners[row])] = counts.get(int(owners[row]), 0) + 1
-    for row in candidates:
+    for row in map(int, candidates):
         if len(taken) == top_k or best[row] <= 0.0:
             break
         owner = int(owners[row])
