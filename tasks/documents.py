@@ -1,0 +1,248 @@
+"""After documents have changed: vectors anew if need be, lost answers made again, and the proof that none is stale.
+
+A change is visible to the cache before it was acknowledged (see ``gateway.cache.epochs``): nothing here is needed for
+an answer to be right. It makes answers fast again, gives memory back and looks whether the promise was kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import CursorResult, Engine, select, update
+
+from gateway.cache.epochs import UNKNOWN
+from gateway.compose import Gateway
+from gateway.errors import UnknownDocument
+from gateway.prompts.projection import project_routes
+from gateway.settings import Settings
+from gateway.storage.engine import reading, writing
+from gateway.storage.models import ChunkRow, DocumentRow
+from gateway.types import Answer, Layer, Origin, PromptVersion
+from tasks.llm import LlmCall, LlmResult, client
+from tasks.lost_questions import LostQuestion
+from tasks.provenance import least_versions, outdated
+from tasks.registration import engine_of
+from tasks.releases.evidence import BLAMED_ERRORS
+from tasks.step import step
+
+BATCH = 16
+PATIENCE = 1_800.0
+
+
+@dataclass(frozen=True, order=True)
+class Pending:
+    """A document's version that no run has finished with yet."""
+
+    tenant: str
+    collection: str
+    id: str
+    version: int
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What re-answering a collection's lost questions came to. ``stale`` names documents that no answer may name.
+
+    ``checked`` questions were asked again, ``from_cache`` of them were answered by the cache.
+    """
+
+    tenant: str
+    collection: str
+    lost: int = 0
+    answered: int = 0
+    already_fresh: int = 0
+    failed: int = 0
+    checked: int = 0
+    from_cache: int = 0
+    stale: tuple[str, ...] = ()
+    removed: int = 0
+    cost_usd: float = 0.0
+    note: str = ""
+    rows: Sequence[Mapping[str, Any]] = field(default=())
+    outage: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether its documents need no further run. Questions that a prompt cannot answer do not hold them up."""
+        return not self.stale and not self.outage
+
+
+@step("pending documents")
+def pending_documents(settings: Settings, limit: int) -> list[Pending]:
+    """Of all tenants, the longest waiting first."""
+    wanted = (
+        select(DocumentRow)
+        .where(DocumentRow.refreshed_version < DocumentRow.version)
+        .order_by(DocumentRow.updated_at, DocumentRow.tenant, DocumentRow.collection, DocumentRow.id)
+        .limit(limit)
+    )
+    with reading(engine_of(settings)) as session:
+        return [
+            Pending(row.tenant, row.collection, row.id, row.version, row.deleted) for row in session.scalars(wanted)
+        ]
+
+
+@step("embed anew")
+def embed_anew(settings: Settings, tenant: str, collection: str, limit: int = 500) -> int:
+    """Store documents again whose vectors another embedder made; returns how many.
+
+    They get a new version, for they are found by other questions now. Raises StorageUnavailable.
+    """
+    known = client(settings)
+    foreign = _foreign_documents(engine_of(settings), tenant, collection, known.gateway.embedder.name, limit)
+    return known.run(_store_again(known.gateway, tenant, collection, foreign), patience=PATIENCE)
+
+
+def _foreign_documents(engine: Engine, tenant: str, collection: str, embedder: str, limit: int) -> list[str]:
+    wanted = (
+        select(ChunkRow.document_id)
+        .where(ChunkRow.tenant == tenant, ChunkRow.collection == collection, ChunkRow.embedder != embedder)
+        .distinct()
+        .order_by(ChunkRow.document_id)
+        .limit(limit)
+    )
+    with reading(engine) as session:
+        return list(session.scalars(wanted))
+
+
+async def _store_again(gateway: Gateway, tenant: str, collection: str, ids: Sequence[str]) -> int:
+    count = 0
+    for id in ids:
+        try:
+            found = await gateway.documents.get(tenant, collection, id)
+        except UnknownDocument:  # deleted meanwhile
+            continue
+        state = await gateway.documents.put(
+            tenant, collection, id, title=found.title, text=found.text, attributes=found.attributes
+        )
+        count += state.changed
+    return count
+
+
+@step("answer again")
+def answer_again(
+    settings: Settings, tenant: str, collection: str, lost: Sequence[LostQuestion], budget_usd: float
+) -> Refreshed:
+    """Answer the lost questions, most asked first, until the budget is spent; then prove what is served.
+
+    The proof asks each of them once more: the answer must name no version older than SQL knew before the question.
+    """
+    known, engine = client(settings), engine_of(settings)
+    rows: list[dict[str, Any]] = []
+    spent, codes = 0.0, set[str]()
+    for start in range(0, len(lost), BATCH):  # the budget is looked at in between
+        if spent >= budget_usd:
+            break
+        batch = lost[start : start + BATCH]
+        results = known.complete([_call(one, Origin.WARM) for one in batch])
+        for one, result in zip(batch, results, strict=True):
+            spent += float(result.answer.paid_usd or 0) if result.answer else 0.0
+            codes |= {result.error} if result.error else set()
+            rows.append(_row(one, result))
+    fresh = [one for one, row in zip(lost, rows, strict=False) if row["state"] != "failed"]
+    before = least_versions(engine, tenant, collection)
+    proofs = known.complete([_call(one, Origin.PROBE) for one in fresh])
+    # Documents that were new in between are not in the first reading.
+    least = {**least_versions(engine, tenant, collection), **before}
+    states = [row["state"] for row in rows]
+    answers = [result.answer for result in proofs if result.answer is not None]
+    return Refreshed(
+        tenant=tenant,
+        collection=collection,
+        lost=len(lost),
+        answered=states.count("answered"),
+        already_fresh=states.count("was fresh"),
+        failed=states.count("failed"),
+        checked=len(answers),
+        from_cache=sum(answer.layer is Layer.EXACT for answer in answers),
+        stale=_stale(answers, collection, least),
+        cost_usd=spent + sum(float(answer.paid_usd or 0) for answer in answers),
+        note=""
+        if len(rows) == len(lost)
+        else f"the budget of ${budget_usd:g} is spent; the rest is answered when asked",
+        rows=rows,
+        outage=bool(rows) and not fresh and not codes <= BLAMED_ERRORS,
+    )
+
+
+def _stale(answers: Sequence[Answer], collection: str, least: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(one for answer in answers for one in outdated(answer.reply.documents, collection, least))
+    )
+
+
+def _row(one: LostQuestion, result: LlmResult) -> dict[str, Any]:
+    answer = result.answer
+    return {
+        "question": one.text,
+        "version": one.version.ref,
+        "asked": one.count,
+        "state": "failed" if answer is None else "was fresh" if answer.layer is Layer.EXACT else "answered",
+        "documents": ", ".join(answer.reply.documents) if answer else result.error,
+    }
+
+
+def _call(one: LostQuestion, origin: Origin) -> LlmCall:
+    return LlmCall(
+        tenant=one.version.tenant,
+        origin=origin,
+        version=one.version,
+        variables=one.variables,
+        messages=one.messages,
+    )
+
+
+@step("remove answers of old epochs")
+def remove_old(settings: Settings, refreshed: Refreshed) -> Refreshed:
+    """Last of all, so that a run that was killed finds again which questions were lost. Raises StorageUnavailable."""
+    known = client(settings)
+    removed = known.run(_remove_old(known.gateway, refreshed.tenant, refreshed.collection), patience=PATIENCE)
+    return replace(refreshed, removed=removed)
+
+
+async def _remove_old(gateway: Gateway, tenant: str, collection: str) -> int:
+    names: dict[str, str] = {}
+    async for entry in gateway.cache.survey(tenant):
+        if entry.readable and entry.collection == collection:
+            names[entry.name] = entry.epoch
+    # Read after the entries: what was kept under the current epoch since then is not among the names.
+    epoch = await gateway.epochs.current(tenant, collection)
+    if epoch == UNKNOWN:
+        return 0
+    return await gateway.cache.drop([name for name, of in names.items() if of != epoch])
+
+
+@step("note what is finished")
+def note_refreshed(settings: Settings, documents: Sequence[Pending]) -> list[Pending]:
+    """Those that are finished; one that has changed again meanwhile stays pending, for another run."""
+    engine = engine_of(settings)
+    return [one for one in documents if _note(engine, one)]
+
+
+def _note(engine: Engine, one: Pending) -> bool:
+    """Compare-and-set on the version."""
+    change = (
+        update(DocumentRow)
+        .where(DocumentRow.tenant == one.tenant, DocumentRow.collection == one.collection, DocumentRow.id == one.id)
+        .where(DocumentRow.version == one.version)
+        .values(refreshed_version=one.version)
+    )
+    with writing(engine) as session:
+        result = session.execute(change)
+        assert isinstance(result, CursorResult)  # noqa: S101 - what an UPDATE always returns
+        return result.rowcount == 1
+
+
+@step("serving versions")
+def serving_versions(settings: Settings, tenant: str, collection: str) -> list[PromptVersion]:
+    """Of every prompt that is answered from the collection: in production, and in a running canary."""
+    with reading(engine_of(settings)) as session:
+        routes = project_routes(session)
+    return [
+        arm.version
+        for route in routes
+        if route.tenant == tenant
+        for arm in route.arms
+        if arm.version.retrieval is not None and arm.version.retrieval.collection == collection
+    ]

@@ -1,0 +1,254 @@
+"""What has no business in the answer cache any more, and the proof that what stays is true.
+
+Nothing here makes an answer right: an entry of an old epoch, an expired or an unreadable one is never served. Removing
+them gives the memory back before Redis evicts something useful for it.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sqlalchemy import Engine, select
+
+from gateway.cache.epochs import UNKNOWN
+from gateway.cache.exact import ExactCache
+from gateway.cache.inventory import Kept
+from gateway.clock import Clock
+from gateway.compose import Gateway
+from gateway.errors import InvalidRequest, StorageUnavailable
+from gateway.settings import Settings
+from gateway.storage.engine import reading
+from gateway.storage.models import PromptRow, ReleaseRow
+from gateway.storage.redis_store import REDIS_TROUBLE
+from tasks.llm import client
+from tasks.provenance import least_versions, outdated
+from tasks.registration import engine_of
+from tasks.step import step
+
+BATCH = 200
+PATIENCE = 1_800.0
+
+
+class Reason(StrEnum):
+    """Why an entry goes, in the words of the artifact."""
+
+    ASKED = "asked for"
+    UNREADABLE = "unreadable"
+    EXPIRED = "expired"
+    INACTIVE = "version is not active"
+    EPOCH = "documents have changed"
+
+
+@dataclass(frozen=True)
+class CacheScope:
+    """What somebody wants to be gone; empty fields do not narrow it. ``document`` is ``collection/id``."""
+
+    tenant: str = ""
+    prompt: str = ""
+    version: str = ""
+    document: str = ""
+
+    def __post_init__(self) -> None:
+        if self.version and not self.prompt:
+            raise InvalidRequest("a version needs its prompt", hint="Name the prompt too.")
+        if self.document and self.document.count("/") != 1:
+            raise InvalidRequest(f"{self.document!r} is not 'collection/id'", hint="For instance help-centre/refunds.")
+        if (self.prompt or self.document) and not self.tenant:
+            raise InvalidRequest("a prompt or a document needs its tenant")
+
+    @property
+    def everything(self) -> bool:
+        return not (self.tenant or self.prompt or self.document)
+
+    def holds(self, entry: Kept) -> bool:
+        of = entry.scope
+        return (
+            of.tenant == self.tenant
+            and self.prompt in ("", of.prompt)
+            and self.version in ("", of.version)
+            and (not self.document or any(one.startswith(f"doc:{self.document}@") for one in entry.documents))
+        )
+
+
+Active = frozenset[tuple[str, str, str]]
+"""(tenant, prompt, version) of what serves, may come to serve, or is what a rollback goes back to."""
+
+CurrentEpochs = Mapping[tuple[str, str], str]
+"""By (tenant, collection), read *after* the entries that are held against it; ``UNKNOWN`` while a change runs."""
+
+
+def why_remove(entry: Kept, now: float, active: Active, epochs: CurrentEpochs) -> Reason | None:
+    """None for an entry that is of use."""
+    if not entry.readable:
+        return Reason.UNREADABLE
+    if entry.expires_at <= now:
+        return Reason.EXPIRED
+    of = entry.scope
+    if of.prompt and (of.tenant, of.prompt, of.version) not in active:
+        return Reason.INACTIVE
+    current = epochs.get((of.tenant, entry.collection), UNKNOWN)
+    if entry.collection and current != UNKNOWN and entry.epoch != current:
+        return Reason.EPOCH
+    return None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of the cache Redis, in bytes; ``limit`` 0: it has none."""
+
+    used: int
+    limit: int
+    evicted: int = 0
+
+    @property
+    def share(self) -> float | None:
+        return self.used / self.limit if self.limit else None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Entries and bytes by reason; ``stale``: what of the sample names a document version that is not current."""
+
+    dry_run: bool
+    seen: int = 0
+    seen_bytes: int = 0
+    entries: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    removed: int = 0
+    probed: int = 0
+    stale: Sequence[str] = ()
+
+
+@step("memory of the cache")
+def memory(settings: Settings) -> Memory:
+    """Raises StorageUnavailable when the cache Redis does not answer."""
+    known = client(settings)
+
+    async def ask() -> Memory:
+        redis = known.gateway.cache_redis
+        try:
+            sizes, counts = await redis.info("memory"), await redis.info("stats")
+        except REDIS_TROUBLE as trouble:
+            raise StorageUnavailable("the cache Redis did not answer (info)") from trouble
+        return Memory(int(sizes["used_memory"]), int(sizes.get("maxmemory", 0)), int(counts.get("evicted_keys", 0)))
+
+    return known.run(ask(), patience=30.0)
+
+
+@step("survey the cache")
+def sweep(settings: Settings, clock: Clock, scope: CacheScope, *, dry_run: bool, probe: int, seed: int) -> Survey:
+    """With a scope, everything in it goes; without, what is of no use. ``probe``: how many of the rest are checked.
+
+    Raises StorageUnavailable when Redis or SQL do not answer; what was removed before that stays removed.
+    """
+    known = client(settings)
+    work = _Sweep(known.gateway, engine_of(settings), clock, scope, dry_run, probe, random.Random(seed))  # noqa: S311
+    return known.run(work.run(), patience=PATIENCE)
+
+
+def active_versions(engine: Engine) -> Active:
+    """In production, before that, and in any open release. Raises StorageUnavailable."""
+    with reading(engine) as session:
+        prompts = session.execute(
+            select(PromptRow.tenant, PromptRow.name, PromptRow.production, PromptRow.previous)
+        ).tuples()
+        found = {(t, name, version) for t, name, *versions in prompts for version in versions if version}
+        releases = select(ReleaseRow.tenant, ReleaseRow.prompt, ReleaseRow.version, ReleaseRow.baseline)
+        for t, name, *versions in session.execute(releases.where(ReleaseRow.open_slot.is_not(None))).tuples():
+            found |= {(t, name, version) for version in versions if version}
+    return frozenset(found)
+
+
+class _Sweep:
+    """One pass in batches: the entries first, then what they are held against, so that nothing new looks old."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        engine: Engine,
+        clock: Clock,
+        scope: CacheScope,
+        dry_run: bool,
+        probe: int,
+        draw: random.Random,
+    ) -> None:
+        self._cache: ExactCache = gateway.cache
+        self._epochs = gateway.epochs
+        self._engine = engine
+        self._clock = clock
+        self._scope = scope
+        self._dry_run = dry_run
+        self._probe = probe
+        self._draw = draw
+        self._entries: Counter[str] = Counter()
+        self._sizes: Counter[str] = Counter()
+        self._seen = self._seen_bytes = self._removed = self._candidates = 0
+        self._sample: list[Kept] = []
+
+    async def run(self) -> Survey:
+        batch: list[Kept] = []
+        async for entry in self._cache.survey(self._scope.tenant or None):
+            batch.append(entry)
+            if len(batch) == BATCH:
+                await self._hold_against(batch)
+                batch = []
+        await self._hold_against(batch)
+        stale = await self._stale()
+        if stale and not self._dry_run:
+            self._removed += await self._cache.drop(sorted(stale))
+        return Survey(
+            dry_run=self._dry_run,
+            seen=self._seen,
+            seen_bytes=self._seen_bytes,
+            entries=dict(self._entries),
+            sizes=dict(self._sizes),
+            removed=self._removed,
+            probed=len(self._sample),
+            stale=[f"{name}: {', '.join(documents)}" for name, documents in stale.items()],
+        )
+
+    async def _hold_against(self, batch: Sequence[Kept]) -> None:
+        active = await asyncio.to_thread(active_versions, self._engine)
+        places = {(entry.scope.tenant, entry.collection) for entry in batch if entry.collection}
+        epochs = {place: await self._epochs.current(*place) for place in places}
+        now = self._clock.now()
+        gone: list[str] = []
+        for entry in batch:
+            self._seen += 1
+            self._seen_bytes += entry.size
+            useless = why_remove(entry, now, active, epochs)
+            asked = not self._scope.everything and self._scope.holds(entry)
+            reason = (Reason.ASKED if asked else None) if not self._scope.everything else useless
+            if reason is not None:
+                self._entries[reason] += 1
+                self._sizes[reason] += entry.size
+                gone.append(entry.name)
+            elif useless is None and entry.collection and epochs[entry.scope.tenant, entry.collection] != UNKNOWN:
+                self._consider(entry)
+        if gone and not self._dry_run:
+            self._removed += await self._cache.drop(gone)
+
+    def _consider(self, entry: Kept) -> None:
+        """Reservoir sampling: every entry that stays is as likely to be in the sample."""
+        self._candidates += 1
+        if len(self._sample) < self._probe:
+            self._sample.append(entry)
+        elif (place := self._draw.randrange(self._candidates)) < self._probe:
+            self._sample[place] = entry
+
+    async def _stale(self) -> dict[str, tuple[str, ...]]:
+        """Sampled entries that would be served though these documents of theirs have changed: always none.
+
+        SQL first, the epoch after: a change that was committed in between has replaced or hidden the epoch by then.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for place in sorted({(one.scope.tenant, one.collection) for one in self._sample}):
+            least = await asyncio.to_thread(least_versions, self._engine, *place)
+            epoch = await self._epochs.current(*place)
+            for entry in self._sample:
+                if (entry.scope.tenant, entry.collection) == place and entry.epoch == epoch:
+                    found[entry.name] = outdated(entry.documents, entry.collection, least)
+        return {name: documents for name, documents in found.items() if documents}
