@@ -138,11 +138,12 @@ def read_messages(body: bytes, salt: str) -> Messages:
         raise Refusal(400, "temperature: range: 0..1", "temperature")
     system = [("system", text_of(request.system))] if request.system else []
     schema = ((request.output_config or {}).get("format") or {}).get("schema")
+    temperature = 1.0 if request.temperature is None else request.temperature
     prompt = Prompt(
         model=request.model,
         messages=(*system, *((m.role, text_of(m.content)) for m in request.messages)),
-        temperature=1.0 if request.temperature is None else request.temperature,
-        salt=salt,
+        temperature=temperature,
+        salt=salt if temperature else "",
         wants_json=schema is not None,
         schema=schema if isinstance(schema, dict) else None,
     )

@@ -179,11 +179,12 @@ def read_chat(body: bytes, salt: str) -> Chat:
     if limit is not None and limit < 1:
         raise Refusal(400, "Invalid 'max_tokens': integer below minimum value 1.", "max_tokens")
     wants_json, schema = _format(request.response_format)
+    temperature = 1.0 if request.temperature is None else request.temperature
     prompt = Prompt(
         model=request.model,
         messages=tuple((m.role, text_of(m.content)) for m in request.messages),
-        temperature=1.0 if request.temperature is None else request.temperature,
-        salt=salt if request.seed is None else str(request.seed),
+        temperature=temperature,
+        salt="" if not temperature else salt if request.seed is None else str(request.seed),
         wants_json=wants_json,
         schema=schema,
     )

@@ -128,7 +128,7 @@ def find_evidence(part: str, around: str, passages: Sequence[Passage]) -> Eviden
                         covered += value * counts
                         break
             score /= most
-            score += 0.22 * sum(1 for pattern in wanted if pattern.search(sentence)) / max(1, len(wanted))
+            score += 0.22 * sum(_shows(pattern, sentence) for pattern in wanted) / max(1, len(wanted))
             findings.append(Finding(passage, position, sentence, score))
             best = max(best, covered / total)
     findings.sort(key=lambda f: -f.score)
@@ -142,6 +142,11 @@ def _counted(part: str) -> tuple[re.Pattern[str], ...]:
     return tuple(
         re.compile(rf"\b(?:\d+|{_NUMERALS}|unlimited)\W+(?:\w+\W+){{0,2}}{re.escape(noun)}", re.I) for noun in nouns
     )
+
+
+@lru_cache(maxsize=50_000)
+def _shows(expected: re.Pattern[str], sentence: str) -> bool:
+    return expected.search(sentence) is not None
 
 
 def _weigh_names(asked: dict[str, float], part: str, passages: Sequence[Passage]) -> None:

@@ -34,6 +34,8 @@ class JudgeTask:
         return len(self.answers) > 1
 
 
+#: Characters at either end of a message in which a judge's task is looked for.
+_LOOK = 800
 _ASKS = re.compile(
     r"\b(?:rate|rating|score|scoring|grade|grading|grader|evaluate|evaluat(?:e|ing|or|ion)|judg(?:e|ing)|"
     r"assess(?:ing|ment)?|mark(?:s|ing)? (?:out|from)|"
@@ -104,8 +106,9 @@ def read_judge_task(
     messages: Sequence[tuple[str, str]], schema: Mapping[str, Any] | None, wants_json: bool
 ) -> JudgeTask | None:
     """The judge's task in a prompt, or None when the prompt does not ask to judge an answer that it shows."""
-    whole = "\n\n".join(text for role, text in messages if role != "assistant")
-    if not _ASKS.search(whole):
+    if not any(
+        _ASKS.search(text[:_LOOK]) or _ASKS.search(text[-_LOOK:]) for role, text in messages if role != "assistant"
+    ):
         return None
     sections, frame = _sections(messages)
     answers = tuple(sections[k] for k in ("answer_a", "answer_b") if k in sections)

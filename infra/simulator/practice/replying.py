@@ -19,7 +19,8 @@ from .verdict import verdict_text
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A chat prompt of either protocol: `messages` are (role, text); `salt` separates samples above temperature 0."""
+    """A chat prompt of either protocol: `messages` are (role, text); `salt` separates samples above temperature 0 and
+    is empty at 0, so that equal prompts are equal."""
 
     model: str
     messages: tuple[tuple[str, str], ...]
@@ -71,7 +72,7 @@ def reply(prompt: Prompt) -> str:
     preface = parts.remainder.replace(message, " ")
     asked = read_instructions("\n".join([*rules, preface]))
     asked = _with_own_wishes(asked, message, alone=not guidance and not preface.strip())
-    dice = Dice(prompt.model, message, prompt.temperature, prompt.salt if prompt.temperature else "")
+    dice = Dice(prompt.model, message, prompt.temperature, prompt.salt)
     grounded = bool(passages) or bool(_SPEAKS_OF_SOURCES.search("\n".join([*rules, preface])))
     if not grounded and not (prompt.wants_json or asked.json):
         return _small_talk(message, asked, dice)

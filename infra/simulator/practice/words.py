@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Collection
 from functools import lru_cache
 
 from .vocabulary import GENERAL, NUMBER_WORDS, PHRASES, STOPWORDS, SYNONYMS
@@ -41,7 +40,11 @@ def stem(word: str) -> str:
 _GROUPS: dict[str, str] = {stem(word): "=" + group.split()[0] for group in SYNONYMS for word in group.split()}
 _GENERAL = frozenset(_GROUPS.get(stem(word), stem(word)) for word in GENERAL)
 _SYNONYM_WORDS = frozenset(word for group in SYNONYMS for word in group.split())
-_COMMON = tuple(sorted(w for w in STOPWORDS | GENERAL | _SYNONYM_WORDS if len(w) >= 5))
+_FAMILIAR = STOPWORDS | GENERAL | _SYNONYM_WORDS
+_COMMON: dict[str, tuple[str, ...]] = {
+    letter: tuple(sorted(w for w in _FAMILIAR if len(w) >= 5 and w[0] == letter))
+    for letter in {w[0] for w in _FAMILIAR}
+}
 KNOWN_WORDS = frozenset(_GROUPS) | {stem(w) for w in GENERAL}
 
 
@@ -126,12 +129,13 @@ def slip(typed: str, meant: str) -> int:
     return min(_edits(typed, meant), _edits(typed.removesuffix("s"), meant.removesuffix("s")))
 
 
-def corrected(word: str, vocabulary: Collection[str]) -> str:
+@lru_cache(maxsize=50_000)
+def corrected(word: str, vocabulary: frozenset[str]) -> str:
     """The word that was probably meant: of the vocabulary, else of the words that everybody uses, else itself."""
-    if word in vocabulary or stem(word) in KNOWN_WORDS:
+    if len(word) < 5 or word in vocabulary or word in _FAMILIAR or stem(word) in KNOWN_WORDS:
         return word
-    for choices in (vocabulary, _COMMON):
-        near = [w for w in choices if is_near(word, w)]
+    for choices in (vocabulary, _COMMON.get(word[0], ())):
+        near = [w for w in choices if w[0] == word[0] and -3 < len(w) - len(word) < 3 and is_near(word, w)]
         if near:
             return min(near, key=lambda w: (slip(word, w), w))
     return word
