@@ -13,7 +13,9 @@ from gateway.prompts.router import Router
 from gateway.prompts.template import bind, render, render_text
 from gateway.types import (
     Answer,
+    CacheMode,
     Call,
+    Candidate,
     Completion,
     Cost,
     Delta,
@@ -25,6 +27,9 @@ from gateway.types import (
     Usage,
 )
 
+REVALIDATED = "revalidated"
+MAX_REMAKES = 3
+
 
 class Found(Protocol):
     """What a look into the answer cache says."""
@@ -35,13 +40,15 @@ class Found(Protocol):
     def reason(self) -> str: ...
     @property
     def epoch(self) -> str: ...
+    @property
+    def candidate(self) -> Candidate | None: ...
 
 
 class AnswerCache(Protocol):
     """Never raises: trouble is a miss. ``epoch`` is awaited while the entry is on its way."""
 
     async def find(self, call: Call, epoch: Awaitable[str] | None = None) -> Found: ...
-    async def keep(self, call: Call, reply: Reply) -> str: ...
+    async def keep(self, call: Call, reply: Reply, expires_at: float | None = None) -> str: ...
     def key(self, call: Call) -> str: ...
 
 
@@ -57,10 +64,19 @@ class Coalescer(Protocol):
     async def join(self, key: str, produce: Callable[[], Awaitable[Reply]]) -> tuple[Reply, bool]: ...
 
 
+class Retrieved(Protocol):
+    """Passages, best first; not ``fresh`` when they may be older than the epoch."""
+
+    @property
+    def passages(self) -> tuple[Passage, ...]: ...
+    @property
+    def fresh(self) -> bool: ...
+
+
 class Retriever(Protocol):
     """Raises StorageUnavailable when neither SQL nor an index can answer."""
 
-    async def search(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> tuple[Passage, ...]: ...
+    async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> Retrieved: ...
 
 
 class Provider(Protocol):
@@ -115,6 +131,9 @@ class Pipeline:
             self._recorder.stage("cache", call, self._clock.monotonic() - begun)
             if found.reply is not None:
                 return self._finish(call, found.reply, Layer.EXACT, found.reason, begun)
+            call, still_true = await self._revalidate(call, found)
+            if still_true is not None:
+                return self._finish(call, still_true, Layer.EXACT, REVALIDATED, begun)
             call, reply, layer = await self._produce_once(call)
             return self._finish(call, reply, layer, found.reason, begun)
         except PromptyardError as error:
@@ -128,10 +147,12 @@ class Pipeline:
         recorded = False
         try:
             call, found = await self._look_up(call)
-            if found.reply is not None:
-                answer = self._finish(call, found.reply, Layer.EXACT, found.reason, begun, self._since(begun))
+            call, kept = (call, found.reply) if found.reply else await self._revalidate(call, found)
+            if kept is not None:
+                reason = found.reason if found.reply else REVALIDATED
+                answer = self._finish(call, kept, Layer.EXACT, reason, begun, self._since(begun))
                 recorded = True
-                yield Delta(delta=dict(found.reply.message))
+                yield Delta(delta=dict(kept.message))
                 yield answer
                 return
             call = await self._ground(call)
@@ -166,17 +187,32 @@ class Pipeline:
         found = await self._cache.find(call, epoch)
         return structs.replace(call, epoch=found.epoch), found
 
+    async def _revalidate(self, call: Call, found: Found) -> tuple[Call, Reply | None]:
+        """An answer from before a change of documents is as good as new if today's documents ground it just the same.
+
+        That holds for changed, deleted and new documents alike: the model would be asked the very same thing.
+        """
+        if found.candidate is None:
+            return call, None
+        call = await self._ground(call)
+        if not call.epoch or call.grounding != found.candidate.grounding:
+            return call, None
+        reply = structs.replace(found.candidate.reply, documents=_provenance(call))
+        await self._cache.keep(call, reply, found.candidate.expires_at)
+        return call, reply
+
     async def _produce_once(self, call: Call) -> tuple[Call, Reply, Layer]:
         """One upstream call for identical calls in flight; calls that must not share an answer go alone."""
         if not _may_share(call):
             grounded = await self._ground(call)
-            return grounded, await self._produce(grounded), Layer.NONE
+            grounded, reply = await self._produce(grounded)
+            return grounded, reply, Layer.NONE
         grounded = call
 
         async def lead() -> Reply:
             nonlocal grounded
-            grounded = await self._ground(call)
-            return await self._produce(grounded)
+            grounded, reply = await self._produce(await self._ground(call))
+            return reply
 
         reply, led = await self._coalescer.join(f"{self._cache.key(call)}:{call.epoch}", lead)
         return grounded, reply, Layer.NONE if led else Layer.COALESCED
@@ -184,27 +220,44 @@ class Pipeline:
     async def _ground(self, call: Call) -> Call:
         """Fetch the documents and render the template with them."""
         version = call.version
-        if version is None:
+        if version is None or call.rendered:
             return call
         values = dict(call.variables)
         if version.retrieval is not None:
             begun = self._clock.monotonic()
             policy = version.retrieval
-            passages = await self._retriever.search(
-                call.tenant, policy.collection, call.epoch, call.query, policy.top_k
-            )
-            context = values[policy.into] = self._show_passages(passages)
-            call = structs.replace(call, passages=passages, context=context)
+            found = await self._retriever.find(call.tenant, policy.collection, call.epoch, call.query, policy.top_k)
+            context = values[policy.into] = self._show_passages(found.passages)
+            # Under an unknown epoch nothing is kept: the documents may be older than what was acknowledged.
+            epoch = call.epoch if found.fresh else ""
+            call = structs.replace(call, passages=found.passages, context=context, epoch=epoch)
             self._recorder.stage("retrieve", call, self._clock.monotonic() - begun)
         return structs.replace(call, rendered=(*render(version.template, values), *call.messages))
 
-    async def _produce(self, call: Call) -> Reply:
-        begun = self._clock.monotonic()
-        reply = await self._providers.complete(_completion(call))
-        self._recorder.stage("provider", call, self._clock.monotonic() - begun)
-        reply = structs.replace(reply, documents=_provenance(call))
-        await self._cache.keep(call, reply)
-        return reply
+    async def _produce(self, call: Call) -> tuple[Call, Reply]:
+        """Ask the chain. An answer from documents that changed meanwhile is made again, a bounded number of times."""
+        for remake in range(MAX_REMAKES):
+            begun = self._clock.monotonic()
+            reply = await self._providers.complete(_completion(call))
+            self._recorder.stage("provider", call, self._clock.monotonic() - begun)
+            now = await self._ground_anew(call)
+            if now.grounding == call.grounding:
+                reply = structs.replace(reply, documents=_provenance(now))
+                await self._cache.keep(now, reply)
+                return now, reply
+            if remake + 1 < MAX_REMAKES:
+                call = now
+        # The documents change faster than the model answers: say what it was made from, and keep nothing.
+        return call, structs.replace(reply, documents=_provenance(call))
+
+    async def _ground_anew(self, call: Call) -> Call:
+        """The call as today's documents ground it; itself while its epoch is the current one."""
+        if not (call.collection and call.epoch):
+            return call
+        epoch = await self._epochs.current(call.tenant, call.collection)
+        if epoch in ("", call.epoch):
+            return call
+        return await self._ground(structs.replace(call, epoch=epoch, rendered=()))
 
     def _finish(
         self,
@@ -252,6 +305,7 @@ def _may_share(call: Call) -> bool:
     version = call.version
     return not (
         call.evidence
+        or call.cache is CacheMode.BYPASS
         or (call.collection and not call.epoch)
         or (version is not None and version.personal)
         or call.params.get("temperature") != 0

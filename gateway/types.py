@@ -7,6 +7,7 @@ money is US dollars as ``Decimal`` (``None`` where the price is unknown, which i
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 from msgspec import Struct, field
@@ -236,6 +237,11 @@ class Call(Struct, frozen=True, kw_only=True):
     epoch: str = ""
     """The collection's epoch when the call began; empty while unknown: then the cache neither answers nor keeps."""
 
+    @property
+    def grounding(self) -> str:
+        """SHA-256 (hex) of the context: equal grounding, equal prompt."""
+        return sha256(self.context.encode("utf-8", "surrogatepass")).hexdigest()
+
 
 class Reply(Struct, frozen=True, kw_only=True):
     """A complete answer of a provider."""
@@ -278,6 +284,15 @@ class Delta(Struct, frozen=True, kw_only=True):
 
     delta: Mapping[str, Any] = field(default_factory=dict)
     reply: Reply | None = None
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A kept answer from before some document of its collection changed: true if its grounding is still the same."""
+
+    reply: Reply
+    grounding: str
+    """SHA-256 (hex) of the passages as the model saw them."""
+    expires_at: float
 
 
 class Answer(Struct, frozen=True, kw_only=True):

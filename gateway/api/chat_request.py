@@ -118,6 +118,8 @@ def _user(value: Any) -> str:
 
 
 def _cache_mode(options: Mapping[str, Any]) -> CacheMode:
+    if options.get("personal") is True:
+        return CacheMode.BYPASS
     value = options.get("cache", "default")
     try:
         return CacheMode(value)

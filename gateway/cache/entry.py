@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.types import Message, Reply
 
-MAGIC = b"py\x01"
+MAGIC = b"py\x02"
 """The last byte is the schema's version: an entry of another schema is a miss."""
 
 _HEAD = len(MAGIC) + 4
@@ -26,6 +26,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     collection: str
     epoch: str
     """The collection's epoch when the call began."""
+    grounding: str
+    """Digest of the passages that the answer was made from."""
     created_at: float
     expires_at: float
     variables: Mapping[str, Any]

@@ -19,7 +19,7 @@ from gateway.cache.inventory import Inventory, Kept
 from gateway.cache.keys import Scope, answer_key, entry_name
 from gateway.clock import Clock
 from gateway.storage.redis_store import REDIS_TROUBLE
-from gateway.types import Call, Reply
+from gateway.types import Call, Candidate, Reply
 
 FALLBACK_TTL = 60.0
 """Seconds at most that an answer of a fallback is kept: the first choice of the chain will be back."""
@@ -40,6 +40,8 @@ class Lookup(Struct, frozen=True):
     reply: Reply | None
     reason: str
     epoch: str = ""
+    candidate: Candidate | None = None
+    """With reason ``epoch``: the answer from before the change, for who can tell whether the change concerns it."""
 
 
 class ExactCache:
@@ -87,19 +89,21 @@ class ExactCache:
         if entry.expires_at <= self._clock.now():
             return Lookup(None, rules.EXPIRED, known)
         if call.collection and entry.epoch != known:
-            return Lookup(None, rules.EPOCH, known)
+            candidate = Candidate(reply=entry.reply, grounding=entry.grounding, expires_at=entry.expires_at)
+            return Lookup(None, rules.EPOCH, known, candidate)
         return Lookup(entry.reply, rules.HIT, known)
 
-    async def keep(self, call: Call, reply: Reply) -> str:
+    async def keep(self, call: Call, reply: Reply, expires_at: float | None = None) -> str:
         """Keep the answer of a call that carries the epoch it began under. Returns ``kept`` or why not.
 
+        ``expires_at`` is that of a candidate which is kept on: a change of documents makes no answer younger.
         ``epoch`` says that the documents have changed since: the answer is of the old corpus.
         """
         if reason := rules.why_not_keep(call, reply):
             return reason
         if call.collection and await self._epochs.current(call.tenant, call.collection) != call.epoch:
             return rules.EPOCH
-        entry = self._entry(call, reply)
+        entry = self._entry(call, reply, expires_at)
         try:
             value = encode(entry)
         except (TypeError, ValueError, OverflowError):
@@ -133,7 +137,7 @@ class ExactCache:
             return False, None
         return True, stored.encode() if isinstance(stored, str) else stored
 
-    def _entry(self, call: Call, reply: Reply) -> Entry:
+    def _entry(self, call: Call, reply: Reply, expires_at: float | None) -> Entry:
         policy = rules.policy_of(call)
         ttl = min(policy.ttl, FALLBACK_TTL) if reply.fell_back else policy.ttl
         # Downwards, so that the declared TTL is the longest; spread, so that what was warmed together ends apart.
@@ -146,8 +150,9 @@ class ExactCache:
             version=call.version.version if call.version else "",
             collection=call.collection,
             epoch=call.epoch,
+            grounding=call.grounding,
             created_at=now,
-            expires_at=now + ttl,
+            expires_at=now + ttl if expires_at is None else expires_at,
             variables=call.variables,
             messages=call.messages,
             reply=structs.replace(reply, attempts=()),
