@@ -1,7 +1,7 @@
 """Providers that do as they are told, for the seams of retry, breaker and fallback."""
 
 import copy
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from gateway.clock import ManualClock
 from gateway.errors import ProviderError
@@ -59,7 +59,7 @@ class ScriptedProvider:
             raise error
         return reply_of(request.ref)
 
-    async def stream(self, request: Completion) -> AsyncIterator[Delta]:
+    async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         error = self._step(request)
         try:
             for piece in ["h", "i"][: self._cut_after if error else 2]:

@@ -96,7 +96,7 @@ async def test_leaving_a_stream_early_closes_the_provider_s() -> None:
     provider = ScriptedProvider(None)
     stream = FallbackChain({"one": provider}, ManualClock()).stream(request_for(ModelRef("one", "m")))
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert provider.streams_closed == 1
 
 

@@ -108,7 +108,7 @@ async def test_a_closed_stream_closes_the_provider_s() -> None:
     rig = Rig(None)
     stream = rig.retrying.stream(request_for())
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert rig.provider.streams_closed == 1
 
 

@@ -261,7 +261,7 @@ async def test_leaving_a_stream_hangs_up(protocol: str, server: Server, connect:
     server.script = streams(*STREAMS[protocol][: FIRST_TOKENS[protocol]], then="hang")
     stream = connect(protocol).stream(ask(protocol))
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     await asyncio.wait_for(server.gone.wait(), 2)
 
 
