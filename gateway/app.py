@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway import compose as composition
+from gateway import pricing
 from gateway.api import documents, feedback, health, prompts, responses
 from gateway.api.chat import chat_completions
 from gateway.errors import PromptyardError
@@ -25,6 +26,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway = composition.compose(settings)
+        pricing.load()
         app.state.gateway = gateway
         await gateway.start()
         gc.collect()

@@ -71,6 +71,8 @@ class Gateway:
 
     async def close(self) -> None:
         """As ``stop``, for a gateway that was never started."""
+        await self.documents.settle()
+        await self.authenticator.aclose()
         await self.providers.aclose()
         await self.cache_redis.aclose()
         await self.state_redis.aclose()

@@ -4,6 +4,7 @@ A change is visible to the cache before it was acknowledged (see ``gateway.cache
 an answer to be right. It makes answers fast again, gives memory back and looks whether the promise was kept.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import CursorResult, Engine, select, update
 from gateway.cache.epochs import UNKNOWN
 from gateway.compose import Gateway
 from gateway.errors import UnknownDocument
+from gateway.pipeline import REVALIDATED
 from gateway.prompts.projection import project_routes
 from gateway.settings import Settings
 from gateway.storage.engine import reading, writing
@@ -44,13 +46,15 @@ class Pending:
 class Refreshed:
     """What re-answering a collection's lost questions came to. ``stale`` names documents that no answer may name.
 
-    ``checked`` questions were asked again, ``from_cache`` of them were answered by the cache.
+    ``still_true`` answers are grounded by the changed documents just as before. ``checked`` questions were asked once
+    more, ``from_cache`` of them were answered by the cache.
     """
 
     tenant: str
     collection: str
     lost: int = 0
     answered: int = 0
+    still_true: int = 0
     already_fresh: int = 0
     failed: int = 0
     checked: int = 0
@@ -152,6 +156,7 @@ def answer_again(
         collection=collection,
         lost=len(lost),
         answered=states.count("answered"),
+        still_true=states.count("still true"),
         already_fresh=states.count("was fresh"),
         failed=states.count("failed"),
         checked=len(answers),
@@ -173,14 +178,21 @@ def _stale(answers: Sequence[Answer], collection: str, least: Mapping[str, int])
 
 
 def _row(one: LostQuestion, result: LlmResult) -> dict[str, Any]:
-    answer = result.answer
     return {
         "question": one.text,
         "version": one.version.ref,
         "asked": one.count,
-        "state": "failed" if answer is None else "was fresh" if answer.layer is Layer.EXACT else "answered",
-        "documents": ", ".join(answer.reply.documents) if answer else result.error,
+        "state": _state(result.answer),
+        "documents": ", ".join(result.answer.reply.documents) if result.answer else result.error,
     }
+
+
+def _state(answer: Answer | None) -> str:
+    if answer is None:
+        return "failed"
+    if answer.layer is not Layer.EXACT:
+        return "answered"
+    return "still true" if answer.cache_reason == REVALIDATED else "was fresh"
 
 
 def _call(one: LostQuestion, origin: Origin) -> LlmCall:
@@ -193,24 +205,31 @@ def _call(one: LostQuestion, origin: Origin) -> LlmCall:
     )
 
 
-@step("remove answers of old epochs")
-def remove_old(settings: Settings, refreshed: Refreshed) -> Refreshed:
-    """Last of all, so that a run that was killed finds again which questions were lost. Raises StorageUnavailable."""
+@step("remove orphaned answers")
+def remove_orphans(settings: Settings, refreshed: Refreshed) -> Refreshed:
+    """What is left of answers that were made from what has changed, such as those of versions that serve no more.
+
+    Last of all, so that a run that was killed finds again which questions were lost. Raises StorageUnavailable.
+    """
     known = client(settings)
-    removed = known.run(_remove_old(known.gateway, refreshed.tenant, refreshed.collection), patience=PATIENCE)
-    return replace(refreshed, removed=removed)
+    work = _remove_orphans(known.gateway, engine_of(settings), refreshed.tenant, refreshed.collection)
+    return replace(refreshed, removed=known.run(work, patience=PATIENCE))
 
 
-async def _remove_old(gateway: Gateway, tenant: str, collection: str) -> int:
-    names: dict[str, str] = {}
-    async for entry in gateway.cache.survey(tenant):
-        if entry.readable and entry.collection == collection:
-            names[entry.name] = entry.epoch
-    # Read after the entries: what was kept under the current epoch since then is not among the names.
+async def _remove_orphans(gateway: Gateway, engine: Engine, tenant: str, collection: str) -> int:
+    entries = [
+        (entry.name, entry.epoch, entry.documents)
+        async for entry in gateway.cache.survey(tenant)
+        if entry.readable and entry.collection == collection
+    ]
+    # Read after the entries: what was kept under the current epoch since then is not among them.
     epoch = await gateway.epochs.current(tenant, collection)
     if epoch == UNKNOWN:
         return 0
-    return await gateway.cache.drop([name for name, of in names.items() if of != epoch])
+    least = await asyncio.to_thread(least_versions, engine, tenant, collection)
+    return await gateway.cache.drop(
+        [name for name, of, documents in entries if of != epoch and outdated(documents, collection, least)]
+    )
 
 
 @step("note what is finished")

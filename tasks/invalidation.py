@@ -1,7 +1,8 @@
 """What has no business in the answer cache any more, and the proof that what stays is true.
 
-Nothing here makes an answer right: an entry of an old epoch, an expired or an unreadable one is never served. Removing
-them gives the memory back before Redis evicts something useful for it.
+Nothing here makes an answer right: what is expired, unreadable or made from a document that has changed is never
+served. Removing it gives the memory back before Redis evicts something useful for it. An answer from before a change
+that does not concern its own documents stays: the next call finds out whether it is still true.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from gateway.storage.engine import reading
 from gateway.storage.models import PromptRow, ReleaseRow
 from gateway.storage.redis_store import REDIS_TROUBLE
 from tasks.llm import client
-from tasks.provenance import least_versions, outdated
+from tasks.provenance import LeastVersions, least_versions, outdated
 from tasks.registration import engine_of
 from tasks.step import step
 
@@ -39,7 +40,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     EXPIRED = "expired"
     INACTIVE = "version is not active"
-    EPOCH = "documents have changed"
+    ORPHANED = "its documents have changed"
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,12 @@ Active = frozenset[tuple[str, str, str]]
 CurrentEpochs = Mapping[tuple[str, str], str]
 """By (tenant, collection), read *after* the entries that are held against it; ``UNKNOWN`` while a change runs."""
 
+Least = Mapping[tuple[str, str], LeastVersions]
+"""By (tenant, collection), also read after the entries; an older reading removes less, never too much."""
 
-def why_remove(entry: Kept, now: float, active: Active, epochs: CurrentEpochs) -> Reason | None:
-    """None for an entry that is of use."""
+
+def why_remove(entry: Kept, now: float, active: Active, epochs: CurrentEpochs, least: Least) -> Reason | None:
+    """None for an entry that is of use. An entry of the current epoch is never orphaned: that would be a stale one."""
     if not entry.readable:
         return Reason.UNREADABLE
     if entry.expires_at <= now:
@@ -89,10 +93,10 @@ def why_remove(entry: Kept, now: float, active: Active, epochs: CurrentEpochs) -
     of = entry.scope
     if of.prompt and (of.tenant, of.prompt, of.version) not in active:
         return Reason.INACTIVE
-    current = epochs.get((of.tenant, entry.collection), UNKNOWN)
-    if entry.collection and current != UNKNOWN and entry.epoch != current:
-        return Reason.EPOCH
-    return None
+    place = of.tenant, entry.collection
+    if entry.epoch in (epochs.get(place, UNKNOWN), UNKNOWN) or epochs.get(place, UNKNOWN) == UNKNOWN:
+        return None
+    return Reason.ORPHANED if outdated(entry.documents, entry.collection, least.get(place, {})) else None
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ class _Sweep:
         self._sizes: Counter[str] = Counter()
         self._seen = self._seen_bytes = self._removed = self._candidates = 0
         self._sample: list[Kept] = []
+        self._least: dict[tuple[str, str], LeastVersions] = {}
 
     async def run(self) -> Survey:
         batch: list[Kept] = []
@@ -214,25 +219,29 @@ class _Sweep:
         active = await asyncio.to_thread(active_versions, self._engine)
         places = {(entry.scope.tenant, entry.collection) for entry in batch if entry.collection}
         epochs = {place: await self._epochs.current(*place) for place in places}
+        for place in places - set(self._least):
+            self._least[place] = await asyncio.to_thread(least_versions, self._engine, *place)
         now = self._clock.now()
         gone: list[str] = []
         for entry in batch:
             self._seen += 1
             self._seen_bytes += entry.size
-            useless = why_remove(entry, now, active, epochs)
+            useless = why_remove(entry, now, active, epochs, self._least)
             asked = not self._scope.everything and self._scope.holds(entry)
             reason = (Reason.ASKED if asked else None) if not self._scope.everything else useless
             if reason is not None:
                 self._entries[reason] += 1
                 self._sizes[reason] += entry.size
                 gone.append(entry.name)
-            elif useless is None and entry.collection and epochs[entry.scope.tenant, entry.collection] != UNKNOWN:
-                self._consider(entry)
+            elif useless is None and entry.collection:
+                self._consider(entry, epochs[entry.scope.tenant, entry.collection])
         if gone and not self._dry_run:
             self._removed += await self._cache.drop(gone)
 
-    def _consider(self, entry: Kept) -> None:
-        """Reservoir sampling: every entry that stays is as likely to be in the sample."""
+    def _consider(self, entry: Kept, epoch: str) -> None:
+        """Reservoir sampling: every entry that is served as it is, is as likely to be in the sample."""
+        if epoch == UNKNOWN or entry.epoch != epoch:
+            return
         self._candidates += 1
         if len(self._sample) < self._probe:
             self._sample.append(entry)

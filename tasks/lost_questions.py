@@ -1,5 +1,5 @@
-"""Which questions a change of documents has taken out of the cache: from what is still there of an older epoch, and
-from the live calls that were answered from one of these documents.
+"""Which questions a change of documents concerns: those of kept answers from before the change, which are looked at
+again before they are served, and those of live calls that were answered from one of these documents.
 """
 
 import json
@@ -136,7 +136,7 @@ def live_questions(
 
 
 async def _older(gateway: Gateway, tenant: str, collection: str) -> list[Kept]:
-    """Readable entries that no call is served with any more."""
+    """Readable entries from before the last change of the collection."""
     entries = [one async for one in gateway.cache.survey(tenant) if one.readable and one.collection == collection]
     epoch = await gateway.epochs.current(tenant, collection)
     return [one for one in entries if one.epoch != epoch]

@@ -12,7 +12,7 @@ router = APIRouter(tags=["feedback"])
 
 
 class Feedback(BaseModel):
-    """A score of one call. A second one for the same call and metric replaces the first."""
+    """A score of one call. The first one for a call and metric counts: evidence does not change afterwards."""
 
     call_id: str = Field(pattern=r"^call_[0-9a-z]{26}$", examples=["call_01jd3v5k8m2q4r6t8w0y2a4c6e"])
     metric: str = Field("helpful", pattern=r"^[a-z][a-z0-9_]{0,40}$")

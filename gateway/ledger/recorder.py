@@ -47,12 +47,12 @@ class SpoolRecorder:
         )
         try:
             self._spool.append("score", record)
-        except (SpoolFull, OSError) as error:
+        except (SpoolFull, OSError, TypeError) as error:
             raise StorageUnavailable("the feedback could not be kept", retry_after=5) from error
 
     def _hand_over(self, kind: str, record: Mapping[str, Any]) -> None:
         try:
             self._spool.append(kind, record)
-        except (SpoolFull, OSError) as error:
+        except (SpoolFull, OSError, TypeError) as error:
             self._metrics.ledger_rejected.inc()
             log.error("the ledger misses a %s (%s): is the ledger-writer running?", kind, type(error).__name__)

@@ -46,12 +46,13 @@ def cited(answer: str) -> tuple[str, ...]:
 def check(assertion: Assertion, answer: str) -> Check:
     """One assertion held against an answer."""
     value = assertion.value
-    words = answer.split()
+    said = " ".join(CITATION.sub(" ", answer).split())  # a citation may stand in the middle of a fact
+    words = said.split()
     match assertion.type:
         case "contains":
-            passed, reason = str(value).lower() in answer.lower(), f"does not contain {value!r}"
+            passed, reason = str(value).lower() in said.lower(), f"does not contain {value!r}"
         case "not_contains":
-            passed, reason = str(value).lower() not in answer.lower(), f"contains {value!r}"
+            passed, reason = str(value).lower() not in said.lower(), f"contains {value!r}"
         case "regex":
             passed, reason = re.search(str(value), answer) is not None, f"does not match {value!r}"
         case "max_words":

@@ -1,0 +1,1 @@
+"""``make demo``: a prompt's whole life in a few minutes, on real servers, each step checked."""
