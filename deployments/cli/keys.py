@@ -1,16 +1,11 @@
 """``promptyard keys``: make, list and revoke API keys. A key is shown once, when it is made."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from deployments.cli.stack_home import connected_settings
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from gateway.settings import Settings
+from deployments.cli.ledger_access import open_ledger
 
 Json = Annotated[bool, typer.Option("--json", help="Print for machines.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose keys; PROMPTYARD_TENANT by default.")]
@@ -36,7 +31,7 @@ def create(
     from gateway.auth.keys import create_key
     from gateway.clock import SystemClock
 
-    settings, engine = _open()
+    settings, engine = open_ledger()
     owner = tenant or settings.tenant
     plain, row = create_key(engine, SystemClock(), owner, name, scope or ["chat", "feedback"])
     if as_json:
@@ -53,7 +48,7 @@ def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
 
     from gateway.auth.keys import list_keys
 
-    settings, engine = _open()
+    settings, engine = open_ledger()
     rows = list_keys(engine, tenant or settings.tenant)
     if as_json:
         fields = ("id", "tenant", "name", "prefix", "scopes", "created_at", "revoked_at")
@@ -72,21 +67,6 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id that 'keys list' s
     from gateway.auth.keys import revoke_key
     from gateway.clock import SystemClock
 
-    settings, engine = _open()
+    settings, engine = open_ledger()
     revoke_key(engine, SystemClock(), key_id, tenant or settings.tenant)
     typer.echo(f"Revoked {key_id}; gateways refuse it within {settings.key_cache_ttl:g} s.")
-
-
-def _open() -> "tuple[Settings, Engine]":
-    from gateway.errors import StorageUnavailable
-    from gateway.storage.engine import make_engine
-    from gateway.storage.migrate import schema_is_current
-
-    settings = connected_settings()
-    engine = make_engine(settings.sql_url, timeout=settings.sql_timeout)
-    if not schema_is_current(engine):
-        raise StorageUnavailable(
-            "the ledger's tables are missing or of another version",
-            hint="'promptyard up' brings them up to date, and so does 'python -m gateway.storage.migrate'.",
-        )
-    return settings, engine

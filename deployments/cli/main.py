@@ -8,10 +8,10 @@ import sys
 
 import typer
 
-from deployments.cli import keys, stack_commands
+from deployments.cli import documents, keys, release, rollback, stack_commands, versions
 from gateway.errors import PromptyardError
 
-GROUPS = (stack_commands, keys)
+GROUPS = (stack_commands, release, rollback, versions, documents, keys)
 
 
 def build() -> typer.Typer:

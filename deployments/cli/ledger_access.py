@@ -1,0 +1,26 @@
+"""The ledger as commands reach it: by SQL alone, so that they work with everything else down."""
+
+from typing import TYPE_CHECKING
+
+from deployments.cli.stack_home import connected_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from gateway.settings import Settings
+
+
+def open_ledger() -> "tuple[Settings, Engine]":
+    """Settings of this home and an engine on its ledger. Raises StorageUnavailable when its tables are not there."""
+    from gateway.errors import StorageUnavailable
+    from gateway.storage.engine import make_engine
+    from gateway.storage.migrate import schema_is_current
+
+    settings = connected_settings()
+    engine = make_engine(settings.sql_url, timeout=settings.sql_timeout)
+    if not schema_is_current(engine):
+        raise StorageUnavailable(
+            "the ledger's tables are missing or of another version",
+            hint="'promptyard up' brings them up to date, and so does 'python -m gateway.storage.migrate'.",
+        )
+    return settings, engine

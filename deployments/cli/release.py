@@ -1,0 +1,129 @@
+"""``promptyard release`` and ``promptyard approve``: run the flow here, watch its stages, say how it ended."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.errors import InvalidRequest, PromptyardError
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+    from tasks.releasing import Release
+
+Json = Annotated[bool, typer.Option("--json", help="Print for machines.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="Whose prompt; PROMPTYARD_TENANT by default.")]
+
+EXIT = {"promoted": 0, "canary": 0, "awaiting_approval": 0, "refused": 2, "inconclusive": 2}
+"""Exit status by the stage that a release reached; anything else is 1."""
+REGISTER, GATE, WARM, START, CLOSE = "register", "gate", "warm", "canary", "close"
+
+
+class InvalidSpec(InvalidRequest):
+    """The prompt's file cannot be used; the message has a line for each problem."""
+
+    code = "invalid_spec"
+    default_hint = "Nothing was registered or changed. Correct the file and release it again."
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(release)
+    app.command()(approve)
+
+
+def release(
+    path: Annotated[Path, typer.Argument(help="A prompt.yaml, or the folder that holds one.")],
+    author: Annotated[str, typer.Option("--author", help="Who releases; by default the file's author.")] = "",
+    salt: Annotated[str, typer.Option("--salt", help="Fixes which users see the canary first.")] = "",
+    tenant: Tenant = "",
+    as_json: Json = False,
+) -> None:
+    """Register, gate, warm and start the canary. Exit status 2 when the gate does not let it through."""
+    from deployments.cli.prefect_runs import connected_to_servers
+
+    file = path / "prompt.yaml" if path.is_dir() else path
+    _check(file)
+    settings = connected_to_servers()
+    from flows.release_prompt import ReleaseRequest, release_prompt
+
+    request = ReleaseRequest(path=file, tenant=tenant or settings.tenant, author=author, salt=salt or None)
+    _finish(settings, _watched(lambda: release_prompt(request)), as_json=as_json)
+
+
+def approve(
+    release_id: Annotated[str, typer.Argument(help="As 'promptyard versions' shows it.")],
+    by: Annotated[str, typer.Option("--by", help="Who decides; kept with the release.")],
+    reject: Annotated[bool, typer.Option("--reject", help="Close the release instead.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the release.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Let a release that awaits approval go on, or reject it."""
+    from deployments.cli.prefect_runs import connected_to_servers
+
+    settings = connected_to_servers()
+    from flows.approve_release import ApprovalRequest, approve_release
+
+    request = ApprovalRequest(release_id=release_id, approved_by=by, approve=not reject, reason=reason)
+    _finish(settings, _watched(lambda: approve_release(request)), as_json=as_json, rejected=reject)
+
+
+def _check(file: Path) -> None:
+    """A wrong file is told at once, without any server."""
+    from tasks.specs.reading import SpecError, read_spec
+
+    try:
+        read_spec(file)
+    except SpecError as error:
+        raise invalid_spec(file, error.problems) from None
+
+
+def invalid_spec(file: Path, problems: list[str]) -> InvalidSpec:
+    """Every problem on a line of its own."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return InvalidSpec(f"{file} has {count}:" + "".join(f"\n  {problem}" for problem in problems))
+
+
+def _watched(run: "Callable[[], Release]") -> "Release":
+    """The flow's result; its stages are shown while it runs. Raises PromptyardError."""
+    from deployments.cli.prefect_runs import RunFailed, shown
+    from deployments.cli.stages import StageView
+    from flows.gate_prompt import gate_prompt
+    from flows.register_prompt import register_prompt
+    from flows.warm_cache import warm_cache
+    from tasks.gating import log_evaluation
+    from tasks.llm import complete, judge
+    from tasks.releasing import hold_for_approval, refuse, reject, start_canary
+    from tasks.specs.reading import SpecError
+
+    flows = {register_prompt: REGISTER, gate_prompt: GATE, warm_cache: WARM}
+    closing = {refuse: CLOSE, reject: CLOSE, hold_for_approval: CLOSE}
+    tasks = {start_canary: START, **closing, complete: "", judge: "", log_evaluation: ""}
+    try:
+        with StageView() as view, shown(view, flows, tasks):
+            return run()
+    except SpecError as error:
+        raise invalid_spec(error.path, error.problems) from None
+    except PromptyardError:
+        raise
+    except Exception as error:
+        raise RunFailed(f"the run ended with {type(error).__name__}: {str(error)[:300]}") from error
+
+
+def _finish(settings: "Settings", ended: "Release", *, as_json: bool, rejected: bool = False) -> None:
+    from rich.console import Console
+
+    from deployments.cli.release_view import as_plain, describe, print_release
+
+    shown = describe(settings, ended)
+    if as_json:
+        typer.echo(json.dumps(as_plain(shown), indent=2))
+    else:
+        print_release(shown, Console())
+    raise typer.Exit(0 if rejected else exit_status(ended.stage))
+
+
+def exit_status(stage: Any) -> int:
+    """0: it is on its way; 2: the gate did not let it through; 1: an error."""
+    return EXIT.get(str(stage), 1)
