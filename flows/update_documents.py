@@ -18,7 +18,7 @@ from tasks.documents import (
     embed_anew,
     note_refreshed,
     pending_documents,
-    remove_old,
+    remove_orphans,
     serving_versions,
 )
 from tasks.lost_questions import lost_questions
@@ -69,7 +69,7 @@ def _refresh(
     documents = [one.id for one in waiting]
     lost = lost_questions(settings, clock, tenant, collection, documents, versions, request.top) if versions else []
     refreshed = answer_again(settings, tenant, collection, lost, request.budget_usd)
-    refreshed = remove_old(settings, refreshed)
+    refreshed = remove_orphans(settings, refreshed)
     finished = note_refreshed(settings, waiting) if refreshed.done else []
     _show(refreshed, waiting, finished, embedded)
     if refreshed.stale:
@@ -97,11 +97,12 @@ def _show(refreshed: Refreshed, waiting: list[Pending], finished: list[Pending],
     ]
     facts: list[dict[str, object]] = [
         {"": "documents embedded anew", "value": embedded},
-        {"": "questions whose answer was lost", "value": refreshed.lost},
+        {"": "questions that the change may concern", "value": refreshed.lost},
         {"": "answered again", "value": refreshed.answered},
+        {"": "still true", "value": refreshed.still_true},
         {"": "were fresh already", "value": refreshed.already_fresh},
         {"": "failed", "value": refreshed.failed},
-        {"": "old answers removed from the cache", "value": refreshed.removed},
+        {"": "orphaned answers removed from the cache", "value": refreshed.removed},
         {"": "cost (USD)", "value": refreshed.cost_usd},
     ]
     proof = (
