@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running, to look around.")] = False,
 ) -> None:
-    """Play a prompt's whole life on embedded defaults, in a temporary home of its own. Exit status 1 if a step fails."""
+    """Play a prompt's whole life on embedded defaults, in a temporary home. Exit status 1 if a step fails."""
     from rich.console import Console
 
     from deployments.cli.quiet import quiet_libraries

@@ -2,7 +2,6 @@
 
 from gateway.embedding.base import Embedder
 from gateway.embedding.lexical import LexicalEmbedder
-from gateway.embedding.openai_endpoint import OpenAIEmbedder
 from gateway.settings import Settings
 from gateway.types import ModelRef
 
@@ -11,6 +10,8 @@ def build_embedder(settings: Settings) -> Embedder:
     """Raises ``ValueError`` when the embedding model names no known provider, or one that has no embeddings."""
     if settings.embedder == "lexical":
         return LexicalEmbedder()
+    from gateway.embedding.openai_endpoint import OpenAIEmbedder  # the SDK takes a second to import
+
     ref = ModelRef.parse(settings.embedding_model)
     known = settings.provider_settings()
     provider = known.get(ref.provider)
