@@ -18,7 +18,7 @@ Tenant = Annotated[str, typer.Option("--tenant", help="Whose prompt; PROMPTYARD_
 
 EXIT = {"promoted": 0, "canary": 0, "awaiting_approval": 0, "refused": 2, "inconclusive": 2}
 """Exit status by the stage that a release reached; anything else is 1."""
-REGISTER, GATE, WARM, START, CLOSE = "register", "gate", "warm", "canary", "close"
+CONNECT, REGISTER, GATE, WARM, START, CLOSE = "connect", "register", "gate", "warm", "canary", "close"
 
 
 class InvalidSpec(InvalidRequest):
@@ -41,15 +41,17 @@ def release(
     as_json: Json = False,
 ) -> None:
     """Register, gate, warm and start the canary. Exit status 2 when the gate does not let it through."""
-    from deployments.cli.prefect_runs import connected_to_servers
-
     file = path / "prompt.yaml" if path.is_dir() else path
     _check(file)
-    settings = connected_to_servers()
-    from flows.release_prompt import ReleaseRequest, release_prompt
 
-    request = ReleaseRequest(path=file, tenant=tenant or settings.tenant, author=author, salt=salt or None)
-    _finish(settings, _watched(lambda: release_prompt(request)), as_json=as_json)
+    def run(settings: "Settings") -> "Release":
+        from flows.release_prompt import ReleaseRequest, release_prompt
+
+        return release_prompt(
+            ReleaseRequest(path=file, tenant=tenant or settings.tenant, author=author, salt=salt or None)
+        )
+
+    _finish(*_watched(run), as_json=as_json)
 
 
 def approve(
@@ -60,13 +62,15 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Let a release that awaits approval go on, or reject it."""
-    from deployments.cli.prefect_runs import connected_to_servers
 
-    settings = connected_to_servers()
-    from flows.approve_release import ApprovalRequest, approve_release
+    def run(_settings: "Settings") -> "Release":
+        from flows.approve_release import ApprovalRequest, approve_release
 
-    request = ApprovalRequest(release_id=release_id, approved_by=by, approve=not reject, reason=reason)
-    _finish(settings, _watched(lambda: approve_release(request)), as_json=as_json, rejected=reject)
+        return approve_release(
+            ApprovalRequest(release_id=release_id, approved_by=by, approve=not reject, reason=reason)
+        )
+
+    _finish(*_watched(run), as_json=as_json, rejected=reject)
 
 
 def _check(file: Path) -> None:
@@ -85,30 +89,39 @@ def invalid_spec(file: Path, problems: list[str]) -> InvalidSpec:
     return InvalidSpec(f"{file} has {count}:" + "".join(f"\n  {problem}" for problem in problems))
 
 
-def _watched(run: "Callable[[], Release]") -> "Release":
-    """The flow's result; its stages are shown while it runs. Raises PromptyardError."""
-    from deployments.cli.prefect_runs import RunFailed, shown
+def _watched(run: "Callable[[Settings], Release]") -> "tuple[Settings, Release]":
+    """The settings of the stack and the flow's result; stages are shown while it runs. Raises PromptyardError."""
+    from deployments.cli.prefect_runs import RunFailed, connected_to_servers, shown
     from deployments.cli.stages import StageView
+    from tasks.specs.reading import SpecError
+
+    try:
+        with StageView() as view:
+            view.begin(CONNECT)
+            settings = connected_to_servers()
+            flows, tasks = _stages()
+            with shown(view, flows, tasks):
+                return settings, run(settings)
+    except SpecError as error:
+        raise invalid_spec(error.path, error.problems) from None
+    except (PromptyardError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise RunFailed(f"the run ended with {type(error).__name__}: {str(error)[:300]}") from error
+
+
+def _stages() -> "tuple[dict[Any, str], dict[Any, str]]":
+    """The flows and tasks that a person wants to see begin and end. Imports Prefect, so connect first."""
     from flows.gate_prompt import gate_prompt
     from flows.register_prompt import register_prompt
     from flows.warm_cache import warm_cache
     from tasks.gating import log_evaluation
     from tasks.llm import complete, judge
     from tasks.releasing import hold_for_approval, refuse, reject, start_canary
-    from tasks.specs.reading import SpecError
 
-    flows = {register_prompt: REGISTER, gate_prompt: GATE, warm_cache: WARM}
-    closing = {refuse: CLOSE, reject: CLOSE, hold_for_approval: CLOSE}
-    tasks = {start_canary: START, **closing, complete: "", judge: "", log_evaluation: ""}
-    try:
-        with StageView() as view, shown(view, flows, tasks):
-            return run()
-    except SpecError as error:
-        raise invalid_spec(error.path, error.problems) from None
-    except PromptyardError:
-        raise
-    except Exception as error:
-        raise RunFailed(f"the run ended with {type(error).__name__}: {str(error)[:300]}") from error
+    flows: dict[Any, str] = {register_prompt: REGISTER, gate_prompt: GATE, warm_cache: WARM}
+    tasks: dict[Any, str] = {start_canary: START, refuse: CLOSE, reject: CLOSE, hold_for_approval: CLOSE}
+    return flows, {**tasks, complete: "", judge: "", log_evaluation: ""}
 
 
 def _finish(settings: "Settings", ended: "Release", *, as_json: bool, rejected: bool = False) -> None:

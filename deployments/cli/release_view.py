@@ -41,7 +41,10 @@ class ShownRelease:
     stage: str
     share_percent: float
     reasons: Sequence[str]
+    gate: str
+    """The gate's outcome, empty when it did not finish."""
     verdict: Mapping[str, Any]
+    """Its figures, where the release's steps keep them."""
     links: Mapping[str, str]
 
 
@@ -53,7 +56,7 @@ def describe(settings: Settings, ended: "Release") -> ShownRelease:
     engine = engine_of(settings)
     row = store.get_release(engine, ended.id)
     gated = next((step for step in reversed(store.steps_of(engine, ended.id)) if step.kind == "gated"), None)
-    gate_run = store.get_version(engine, ended.tenant, ended.prompt, ended.version).gate_run
+    version = store.get_version(engine, ended.tenant, ended.prompt, ended.version)
     return ShownRelease(
         id=ended.id,
         tenant=ended.tenant,
@@ -63,8 +66,9 @@ def describe(settings: Settings, ended: "Release") -> ShownRelease:
         stage=str(ended.stage),
         share_percent=ended.weight_percent,
         reasons=tuple(reason for reason in ended.reason.split("; ") if reason),
+        gate=version.verdict,
         verdict=dict(gated.evidence.get("verdict", {})) if gated else {},
-        links=_links(settings, ended, row.flow_run, gate_run),
+        links=_links(settings, ended, row.flow_run, version.gate_run),
     )
 
 
@@ -106,6 +110,7 @@ def as_plain(shown: ShownRelease) -> dict[str, Any]:
         "stage": shown.stage,
         "share_percent": shown.share_percent,
         "reasons": list(shown.reasons),
+        "gate": shown.gate or None,
         "verdict": dict(shown.verdict),
         "links": {name.lower().replace(" ", "_"): url for name, url in shown.links.items()},
     }
@@ -119,6 +124,7 @@ def print_release(shown: ShownRelease, out: Console) -> None:
     facts.add_column(overflow="fold")
     facts.add_row("release", shown.id)
     facts.add_row("before", shown.baseline or "nothing: this is the first version")
+    facts.add_row("gate", shown.gate or "-")
     facts.add_row("serves", f"{shown.share_percent:g} % of the users")
     for number, reason in enumerate(shown.reasons):
         facts.add_row("" if number else "because", Text(reason))

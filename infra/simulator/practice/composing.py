@@ -22,6 +22,9 @@ from .phrases import (
 )
 from .questions import Question
 
+#: How near to the best a sentence of another passage must come to be said as well.
+_OTHER_PASSAGE = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -88,8 +91,8 @@ def _select(findings: Sequence[Finding], count: int, asked: Instructions) -> lis
     for finding in findings[1:]:
         if len(chosen) >= count:
             break
-        same = finding.passage == best.passage
-        if finding.score >= best.score * needed * (1.0 if same else 1.15):
+        beside = needed if finding.passage == best.passage else max(needed, _OTHER_PASSAGE)
+        if finding.score >= best.score * beside:
             chosen.append(finding)
     order = {id(f.passage): i for i, f in reversed(list(enumerate(chosen)))}
     return sorted(chosen, key=lambda f: (order[id(f.passage)], f.position))

@@ -12,6 +12,7 @@ from .words import canonical, corrected, raw_words, sentences, stem, term_set, w
 #: Share of a question's weighted terms that a passage must speak of to count as answering it.
 ANSWERABLE_AT = 0.6
 _IN_TITLE = 0.7
+_TITLE_TOO = 0.15
 _NEXT_DOOR = 0.75
 _SAME_PASSAGE = 0.55
 _PRONOUN = re.compile(r"\b(?:it|its|that|this|they|them|those|these|one)\b", re.IGNORECASE)
@@ -124,7 +125,7 @@ def find_evidence(part: str, around: str, passages: Sequence[Passage]) -> Eviden
                     (spoken, 0.25, _SAME_PASSAGE),
                 ):
                     if term in there:
-                        score += value * rarity[term] * tells
+                        score += value * rarity[term] * (tells + _TITLE_TOO * (tells == 1.0 and term in title))
                         covered += value * counts
                         break
             score /= most

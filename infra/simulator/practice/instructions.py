@@ -52,7 +52,8 @@ _AFTER = re.compile(
 _AFTER_NEGATOR = re.compile(
     r"\b(?:not|never|unnecessary|forbidden|prohibited|banned|unwanted|unwelcome|optional|omitted|left out|"
     r"skipped|dropped|discouraged|avoided|"
-    r"worse|disallowed|out of the question|off[- ]limits|hidden|removed|excluded|unacceptable|wrong)\b|n['’]t\b|"
+    r"worse|worthless|useless|pointless|disallowed|out of the question|off[- ]limits|hidden|removed|excluded|"
+    r"unacceptable|wrong)\b|n['’]t\b|"
     r"\bno need"
 )
 _FRESH_START = (

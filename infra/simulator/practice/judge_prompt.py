@@ -59,7 +59,10 @@ _ROLES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             "criteria",
             r"criteri|rubric|instruction|scale|format|guideline|steps?\b|rules?|task|scor|metric|verdict|judg",
         ),
-        ("answer", r"answer|response|reply|replied|output|completion|prediction|submission|candidate|assistant|actual"),
+        (
+            "answer",
+            r"\b(?:answers?|response|reply|replied|outputs?|completion|prediction|submission|candidate|assistant|actual)\b",
+        ),
         ("question", r"question|query|input|user|customer|prompt|asked|message|request|ticket"),
     )
 )
@@ -226,17 +229,28 @@ def _headed_sections(text: str) -> tuple[dict[str, str], str]:
         else:
             rest.append(text[start:end])
 
-    for head in _HEADING.finditer(text):
-        title = next(t for t in head.groupdict().values() if t is not None)
-        role = "" if _END_MARK.match(title) else _role_of(title)
-        if role == "" and not _END_MARK.match(title):
-            continue
+    for head, role in _headings(text):
         if current == "documents" and head["colon"] and role in ("documents", "criteria"):
             continue
         close(head.start())
         current, start = role, head.end()
     close(len(text))
     return found, "\n".join(rest)
+
+
+def _headings(text: str) -> list[tuple[re.Match[str], str]]:
+    """Headings with their roles ("" ends a section). Lines like "Answer: ..." are none where bolder headings are used."""
+    found: list[tuple[re.Match[str], str]] = []
+    for head in _HEADING.finditer(text):
+        title = next(t for t in head.groupdict().values() if t is not None)
+        ends = bool(_END_MARK.match(title))
+        role = "" if ends else _role_of(title)
+        if role or ends:
+            found.append((head, role))
+    bold = {role for head, role in found if not head["colon"]}
+    if any(role.startswith("answer") for role in bold):
+        found = [(head, role) for head, role in found if not head["colon"] or role not in bold]
+    return found
 
 
 def _role_of(title: str) -> str:

@@ -126,7 +126,7 @@ CUES: tuple[Cue, ...] = (
         r"inform|answer that|answer with)\b[^.;]{0,45}?"
         r"(?:n't|\bnot\b|\bcannot\b|\bunable\b|\bno (?:information|answer|article|idea)\b|\black\b|"
         r"\bnothing\b)[^.;,]{0,30}?"
-        r"\b(?:know|answer\w*|sure|certain|find|found|have|help|cover\w*|listed|available|contain\w*|say|there|information|aware|documented|mention\w*|it)\b",
+        r"\b(?:know|answer\w*|sure|certain|find|found|have|help|cover\w*|listed|available|contain\w*|say|there|information|aware|documented|mention\w*|it|in (?:our|the|my))\b",
     ),
     _cue(Habit.ADMIT, +1, r"\b(?:say so|tell (?:them|the \w+|people) so|admit\w*(?: (?:it|this|that|so|"
                           r"ignorance))?|own up|come clean|"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .abilities import ability_of
@@ -27,7 +27,7 @@ class Prompt:
     temperature: float = 0.0
     salt: str = ""
     wants_json: bool = False
-    schema: Mapping[str, Any] | None = None
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 _SPEAKS_OF_SOURCES = re.compile(
