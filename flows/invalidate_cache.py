@@ -7,7 +7,8 @@ from blocks.workspace import load_workspace
 from gateway.clock import SystemClock
 from tasks.alerts import alert
 from tasks.artifacts import markdown, markdown_table
-from tasks.invalidation import CacheScope, Memory, Reason, Survey, memory, sweep
+from tasks.cache_memory import Memory, memory
+from tasks.invalidation import CacheScope, Reason, Survey, sweep
 
 
 class InvalidateRequest(BaseModel):

@@ -15,12 +15,12 @@ from tasks.documents import (
     Pending,
     Refreshed,
     answer_again,
-    embed_anew,
     note_refreshed,
     pending_documents,
     remove_orphans,
     serving_versions,
 )
+from tasks.embedding_anew import embed_anew
 from tasks.lost_questions import lost_questions
 
 ROUNDS = 5

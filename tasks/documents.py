@@ -1,4 +1,4 @@
-"""After documents have changed: vectors anew if need be, lost answers made again, and the proof that none is stale.
+"""After documents have changed: lost answers made again, and the proof that none is stale.
 
 A change is visible to the cache before it was acknowledged (see ``gateway.cache.epochs``): nothing here is needed for
 an answer to be right. It makes answers fast again, gives memory back and looks whether the promise was kept.
@@ -13,12 +13,11 @@ from sqlalchemy import CursorResult, Engine, select, update
 
 from gateway.cache.epochs import UNKNOWN
 from gateway.compose import Gateway
-from gateway.errors import UnknownDocument
 from gateway.pipeline import REVALIDATED
 from gateway.prompts.projection import project_routes
 from gateway.settings import Settings
 from gateway.storage.engine import reading, writing
-from gateway.storage.models import ChunkRow, DocumentRow
+from gateway.storage.models import DocumentRow
 from gateway.types import Answer, Layer, Origin, PromptVersion
 from tasks.llm import LlmCall, LlmResult, client
 from tasks.lost_questions import LostQuestion
@@ -85,43 +84,6 @@ def pending_documents(settings: Settings, limit: int) -> list[Pending]:
         return [
             Pending(row.tenant, row.collection, row.id, row.version, row.deleted) for row in session.scalars(wanted)
         ]
-
-
-@step("embed anew")
-def embed_anew(settings: Settings, tenant: str, collection: str, limit: int = 500) -> int:
-    """Store documents again whose vectors another embedder made; returns how many.
-
-    They get a new version, for they are found by other questions now. Raises StorageUnavailable.
-    """
-    known = client(settings)
-    foreign = _foreign_documents(engine_of(settings), tenant, collection, known.gateway.embedder.name, limit)
-    return known.run(_store_again(known.gateway, tenant, collection, foreign), patience=PATIENCE)
-
-
-def _foreign_documents(engine: Engine, tenant: str, collection: str, embedder: str, limit: int) -> list[str]:
-    wanted = (
-        select(ChunkRow.document_id)
-        .where(ChunkRow.tenant == tenant, ChunkRow.collection == collection, ChunkRow.embedder != embedder)
-        .distinct()
-        .order_by(ChunkRow.document_id)
-        .limit(limit)
-    )
-    with reading(engine) as session:
-        return list(session.scalars(wanted))
-
-
-async def _store_again(gateway: Gateway, tenant: str, collection: str, ids: Sequence[str]) -> int:
-    count = 0
-    for id in ids:
-        try:
-            found = await gateway.documents.get(tenant, collection, id)
-        except UnknownDocument:  # deleted meanwhile
-            continue
-        state = await gateway.documents.put(
-            tenant, collection, id, title=found.title, text=found.text, attributes=found.attributes
-        )
-        count += state.changed
-    return count
 
 
 @step("answer again")

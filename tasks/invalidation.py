@@ -19,11 +19,10 @@ from gateway.cache.exact import ExactCache
 from gateway.cache.inventory import Kept
 from gateway.clock import Clock
 from gateway.compose import Gateway
-from gateway.errors import InvalidRequest, StorageUnavailable
+from gateway.errors import InvalidRequest
 from gateway.settings import Settings
 from gateway.storage.engine import reading
 from gateway.storage.models import PromptRow, ReleaseRow
-from gateway.storage.redis_store import REDIS_TROUBLE
 from tasks.llm import client
 from tasks.provenance import LeastVersions, least_versions, outdated
 from tasks.registration import engine_of
@@ -100,19 +99,6 @@ def why_remove(entry: Kept, now: float, active: Active, epochs: CurrentEpochs, l
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Of the cache Redis, in bytes; ``limit`` 0: it has none."""
-
-    used: int
-    limit: int
-    evicted: int = 0
-
-    @property
-    def share(self) -> float | None:
-        return self.used / self.limit if self.limit else None
-
-
-@dataclass(frozen=True)
 class Survey:
     """Entries and bytes by reason; ``stale``: what of the sample names a document version that is not current."""
 
@@ -124,22 +110,6 @@ class Survey:
     removed: int = 0
     probed: int = 0
     stale: Sequence[str] = ()
-
-
-@step("memory of the cache")
-def memory(settings: Settings) -> Memory:
-    """Raises StorageUnavailable when the cache Redis does not answer."""
-    known = client(settings)
-
-    async def ask() -> Memory:
-        redis = known.gateway.cache_redis
-        try:
-            sizes, counts = await redis.info("memory"), await redis.info("stats")
-        except REDIS_TROUBLE as trouble:
-            raise StorageUnavailable("the cache Redis did not answer (info)") from trouble
-        return Memory(int(sizes["used_memory"]), int(sizes.get("maxmemory", 0)), int(counts.get("evicted_keys", 0)))
-
-    return known.run(ask(), patience=30.0)
 
 
 @step("survey the cache")

@@ -1,9 +1,9 @@
 """What tests of I/O tasks share: a temporary home with a migrated SQLite, and the real online path on real Redis."""
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -68,8 +68,11 @@ class Station:
     def gateway(self) -> Gateway:
         return client(self.settings).gateway
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return client(self.settings).run(work, patience=30.0)
+    def run(self, work: Awaitable[T]) -> T:
+        async def awaited() -> T:
+            return await work
+
+        return client(self.settings).run(awaited(), patience=30.0)
 
     def put(self, identity: str, text: str) -> None:
         self.run(self.gateway.documents.put("acme", "articles", identity, title=identity, text=text))

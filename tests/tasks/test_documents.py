@@ -3,17 +3,16 @@
 from dataclasses import replace
 
 from msgspec import structs
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from gateway.clock import SystemClock
 from gateway.storage.engine import reading, writing
-from gateway.storage.models import CallRow, ChunkRow, DocumentRow
+from gateway.storage.models import CallRow, DocumentRow
 from gateway.types import Layer
 from tasks.documents import (
     Pending,
     Refreshed,
     answer_again,
-    embed_anew,
     note_refreshed,
     pending_documents,
     remove_orphans,
@@ -151,23 +150,6 @@ def test_stale_answer_would_be_found(station: Station) -> None:
     found = answer_again.fn(station.settings, "acme", "articles", lost(station, "refunds"), 1.0)
     assert found.stale == ("doc:articles/refunds@1",)
     assert not found.done
-
-
-def test_vectors_of_another_embedder_are_made_anew(station: Station) -> None:
-    station.put("refunds", "Refunds take ten days.")
-    station.put("zebras", "Zebras have stripes.")
-    assert embed_anew.fn(station.settings, "acme", "articles") == 0
-    with writing(station.engine) as session:
-        session.execute(
-            update(ChunkRow).where(ChunkRow.document_id == "zebras").values(embedder="older", embedding=b"")
-        )
-        session.get_one(DocumentRow, ("acme", "articles", "zebras")).digest = "with the older one"
-    assert embed_anew.fn(station.settings, "acme", "articles") == 1
-    assert embed_anew.fn(station.settings, "acme", "articles") == 0
-    with reading(station.engine) as session:
-        rows = session.execute(select(ChunkRow.embedder, ChunkRow.version).order_by(ChunkRow.document_id)).all()
-    assert [tuple(row) for row in rows] == [(station.gateway.embedder.name, 1), (station.gateway.embedder.name, 2)]
-    assert Pending("acme", "articles", "zebras", 2, deleted=False) in pending_documents.fn(station.settings, 10)
 
 
 def test_choice_is_touched_first_then_most_asked(station: Station) -> None:

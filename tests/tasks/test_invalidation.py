@@ -11,7 +11,7 @@ from gateway.settings import Settings
 from gateway.storage.engine import writing
 from gateway.storage.models import DocumentRow, PromptRow, ReleaseRow
 from gateway.types import PromptVersion
-from tasks.invalidation import CacheScope, Reason, Survey, active_versions, memory, sweep, why_remove
+from tasks.invalidation import CacheScope, Reason, Survey, active_versions, sweep, why_remove
 from tests.tasks.conftest import Station
 from tests.tasks.rows import add, prompt_rows
 
@@ -162,15 +162,6 @@ def second(station: Station) -> PromptVersion:
     return structs.replace(station.version, version="1.1.0")
 
 
-def test_memory_is_said(station: Station) -> None:
-    found = memory.fn(station.settings)
-    assert found.limit == 64 * 1024 * 1024
-    assert found.share is not None
-    assert 0 < found.share < 1
-
-
 def test_no_redis_is_said(settings: Settings, ledger: object) -> None:
-    with pytest.raises(StorageUnavailable):
-        memory.fn(settings)
     with pytest.raises(StorageUnavailable):
         sweep.fn(settings, ManualClock(), CacheScope(), dry_run=True, probe=1, seed=1)

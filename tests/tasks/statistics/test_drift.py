@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tasks.statistics.drift import Outcome, column_threshold, comparable, decide_drift, one_per_user
+from tasks.statistics.drift import Columns, Outcome, column_threshold, comparable, decide_drift, one_per_user
 
 ROWS = (60, 80)
 ALPHA = 0.02
@@ -42,8 +42,13 @@ def test_all_columns_together_err_with_half_of_alpha() -> None:
 
 
 def test_columns_need_values_in_both_windows_and_more_than_one_value() -> None:
-    current = {"good": [1.0, 2.0, None], "rare": [1.0, None, None], "same": [3.0, 3.0, 3.0], "new": [1.0, 2.0, 3.0]}
-    reference = {"good": [1.0, 1.0], "rare": [1.0, 2.0], "same": [3.0, 3.0]}
+    current: Columns = {
+        "good": [1.0, 2.0, None],
+        "rare": [1.0, None, None],
+        "same": [3.0, 3.0, 3.0],
+        "new": [1.0, 2.0, 3.0],
+    }
+    reference: Columns = {"good": [1.0, 1.0], "rare": [1.0, 2.0], "same": [3.0, 3.0]}
     assert comparable(current, reference, 2) == ("good",)
 
 
