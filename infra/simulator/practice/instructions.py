@@ -61,7 +61,7 @@ _FRESH_START = (
     r"respond|state|add|include|list|ask|be|make sure|write|use|end|show|refer|point|provide|use|leave|take|avoid)\b"
 )
 _SCOPE_COMMA = re.compile(
-    rf"[,:]\s+(?={_FRESH_START})|\s+then\s+|\s+and\s+(?={_FRESH_START})|\s+so\s+(?=always|please|cite|say)"
+    rf"[,:]\s+(?={_FRESH_START})|\s+then\s+|\s+and\s+(?={_FRESH_START})|,?\s+so\s+(?={_FRESH_START})"
 )
 _COUNT = "|".join((*sorted(NUMBER_WORDS, key=len, reverse=True), r"\d+", "a", "an"))
 _LIMIT = re.compile(

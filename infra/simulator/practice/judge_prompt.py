@@ -239,7 +239,7 @@ def _headed_sections(text: str) -> tuple[dict[str, str], str]:
 
 
 def _headings(text: str) -> list[tuple[re.Match[str], str]]:
-    """Headings with their roles ("" ends a section). Lines like "Answer: ..." are none where bolder headings are used."""
+    """Headings with their roles ("" ends a section). "Answer: ..." is none beside bolder headings."""
     found: list[tuple[re.Match[str], str]] = []
     for head in _HEADING.finditer(text):
         title = next(t for t in head.groupdict().values() if t is not None)

@@ -126,7 +126,8 @@ CUES: tuple[Cue, ...] = (
         r"inform|answer that|answer with)\b[^.;]{0,45}?"
         r"(?:n't|\bnot\b|\bcannot\b|\bunable\b|\bno (?:information|answer|article|idea)\b|\black\b|"
         r"\bnothing\b)[^.;,]{0,30}?"
-        r"\b(?:know|answer\w*|sure|certain|find|found|have|help|cover\w*|listed|available|contain\w*|say|there|information|aware|documented|mention\w*|it|in (?:our|the|my))\b",
+        r"\b(?:know|answer\w*|sure|certain|find|found|have|help|cover\w*|listed|available|contain\w*|say|there|information|"
+        r"aware|documented|mention\w*|it|in (?:our|the|my))\b",
     ),
     _cue(Habit.ADMIT, +1, r"\b(?:say so|tell (?:them|the \w+|people) so|admit\w*(?: (?:it|this|that|so|"
                           r"ignorance))?|own up|come clean|"
@@ -171,7 +172,7 @@ CUES: tuple[Cue, ...] = (
                           r"all|anyway|confidently|something|even|whatever))"),
     _cue(Habit.ADMIT, -1, r"\bmust (?:always )?(?:answer|get|receive|have) (?:every|each|all|any|an answer)\b|"
                           r"\b(?:every|each) question (?:must|has to|deserves|gets|needs)\b(?: \w+){0,3} answer"),
-    _cue(Habit.ADMIT, -1, r"\b(?:answer|reply|respond)(?:s|ing)?\b[^.;,]{0,40}?\b(?:even (?:if|when|though|"
+    _cue(Habit.ADMIT, -1, r"\b(?:answer|reply|respond)(?:s|ing)?\b[^.;,\"“]{0,40}?\b(?:even (?:if|when|though|"
                           r"where)|anyway|no matter what|regardless|if you (?:do not|don't|cannot)"
                           r"|(?:if|when|unless|that|what|anything|questions?) [^.;,]{0,40}?(?:n't|\bnot\b|"
                           r"\bmissing\b|\bsilent\b|\bunsure\b|\boutside\b|\bbeyond\b))"),
