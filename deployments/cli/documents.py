@@ -1,4 +1,4 @@
-"""``promptyard documents``: what grounds the answers, through the gateway's API, so that no stale answer outlives a put."""
+"""``promptyard documents``: what grounds the answers, by the gateway's API: no stale answer outlives a put."""
 
 import json
 from collections.abc import Sequence

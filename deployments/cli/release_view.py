@@ -56,6 +56,7 @@ def describe(settings: Settings, ended: "Release") -> ShownRelease:
     engine = engine_of(settings)
     row = store.get_release(engine, ended.id)
     gated = next((step for step in reversed(store.steps_of(engine, ended.id)) if step.kind == "gated"), None)
+    verdict = dict(gated.evidence.get("verdict", {})) if gated else {}
     version = store.get_version(engine, ended.tenant, ended.prompt, ended.version)
     return ShownRelease(
         id=ended.id,
@@ -65,9 +66,10 @@ def describe(settings: Settings, ended: "Release") -> ShownRelease:
         baseline=ended.baseline,
         stage=str(ended.stage),
         share_percent=ended.weight_percent,
-        reasons=tuple(reason for reason in ended.reason.split("; ") if reason),
+        # A gate has several reasons, each a line; the release's own one is all of them in a row.
+        reasons=tuple(verdict.get("reasons") or filter(None, [ended.reason])),
         gate=version.verdict,
-        verdict=dict(gated.evidence.get("verdict", {})) if gated else {},
+        verdict=verdict,
         links=_links(settings, ended, row.flow_run, version.gate_run),
     )
 
