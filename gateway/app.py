@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(PromptyardError, responses.on_promptyard_error)
     app.add_exception_handler(RequestValidationError, responses.on_validation_error)
     app.add_exception_handler(HTTPException, responses.on_http_error)
-    app.add_exception_handler(Exception, responses.on_unexpected_error)
+    app.add_middleware(responses.ContainDefects)
     # A plain route: FastAPI's per-route machinery would cost more than the rest of a cached answer.
     app.add_route("/v1/chat/completions", chat_completions, methods=["POST"])
     for resource in (feedback, documents, prompts, health):

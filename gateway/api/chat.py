@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.api.access import gateway_of, principal, read_json
 from gateway.api.chat_request import read_call, wants_usage
 from gateway.api.chat_response import chunk, completion, headers, last_chunks
-from gateway.api.responses import JsonResponse, error_body, error_response
+from gateway.api.responses import JsonResponse, error_body, error_response, unexpected
 from gateway.clock import new_id
 from gateway.errors import Overloaded, PromptyardError
 from gateway.types import Answer, Call, Delta
@@ -43,6 +43,8 @@ async def chat_completions(request: Request) -> Response:
         return JsonResponse(completion(answer), headers=headers(answer))
     except PromptyardError as error:
         return error_response(error, call_id)
+    except Exception as error:
+        return unexpected(error, request.url.path, call_id)
     finally:
         if not handed_over:
             gateway.release()
@@ -62,7 +64,10 @@ async def _stream(request: Request, call: Call, body: Mapping[str, object]) -> R
                     yield event
             yield b"data: [DONE]\n\n"
         except PromptyardError as error:
-            yield _event({**error_body(error, call.id), "promptyard": {"call_id": call.id, "partial": True}})
+            yield _event(_partial(error, call))
+        except Exception as error:
+            unexpected(error, request.url.path, call.id)
+            yield _event(_partial(PromptyardError("something went wrong inside the gateway"), call))
 
     async def finish() -> None:
         await pieces.aclose()
@@ -95,6 +100,10 @@ def _events(call: Call, piece: Delta | Answer, body: Mapping[str, object]) -> li
     if isinstance(piece, Answer):
         return [_event(value) for value in last_chunks(piece, with_usage=wants_usage(body))]
     return [_event(chunk(call, piece))]
+
+
+def _partial(error: PromptyardError, call: Call) -> Mapping[str, object]:
+    return {**error_body(error, call.id), "promptyard": {"call_id": call.id, "partial": True}}
 
 
 def _event(value: object) -> bytes:

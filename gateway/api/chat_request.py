@@ -8,6 +8,8 @@ from gateway.types import CacheMode, Call, Message, ModelRef, Origin, Principal
 
 MANAGED = "prompt:"
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "user", "variables", "promptyard"})
+_OPTIONS = frozenset({"cache", "personal", "origin"})
+_LONGEST_MODEL = 400
 
 
 def read_call(
@@ -16,18 +18,23 @@ def read_call(
     """A Call from the body. Raises InvalidRequest, naming the field.
 
     ``model`` is ``prompt:<name>`` or ``prompt:<name>@<version>`` for a managed prompt, and ``gpt-...``, ``claude-...``
-    or ``<provider>/<model>`` for a raw call. Every field that is not ours goes to the provider and into the cache key.
+    or ``<provider>/<model>`` for a raw call. Every field that is not ours goes to the provider and into the cache key;
+    one that is null counts as left out.
     """
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest(
             "'model' must be a string", hint="'prompt:<name>' for a managed prompt, or a model's name."
         )
+    if len(model) > _LONGEST_MODEL or not model.isprintable():  # it comes back in headers, logs and metrics
+        raise InvalidRequest(f"'model' must be at most {_LONGEST_MODEL} printable characters")
     options = _options(body.get("promptyard"))
     name, _, pinned = model.removeprefix(MANAGED).partition("@") if model.startswith(MANAGED) else ("", "", "")
     if model.startswith(MANAGED) and not name:
         raise InvalidRequest("the prompt's name is missing", hint="Write model='prompt:<name>'.")
-    params = {key: value for key, value in body.items() if key not in _OURS}
+    if not name and body.get("variables"):
+        raise InvalidRequest("'variables' are for managed prompts", hint="Write model='prompt:<name>'.")
+    params = {key: value for key, value in body.items() if key not in _OURS and value is not None}
     _check_params(params)
     return Call(
         id=call_id,
@@ -42,7 +49,7 @@ def read_call(
         model="" if name else str(model_ref(model, providers)),
         params=params,
         user=_user(body.get("user")),
-        stream=_flag(body, "stream"),
+        stream=_stream(body),
         cache=_cache_mode(options),
     )
 
@@ -75,7 +82,7 @@ def _messages(value: Any, *, required: bool) -> tuple[Message, ...]:
 
 
 def _check_params(params: Mapping[str, Any]) -> None:
-    if params.get("n") not in (None, 1):
+    if params.get("n", 1) != 1 or params.get("n") is True:
         raise InvalidRequest("'n' greater than 1 is not supported", hint="Send several calls.")
     if params.get("logprobs"):
         raise InvalidRequest("'logprobs' is not supported", hint="Leave it out.")
@@ -99,13 +106,19 @@ def _options(value: Any) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise InvalidRequest("'promptyard' must be an object", hint='Such as {"cache": "bypass"}.')
+    if not _OPTIONS.issuperset(value):  # an option that is misspelt must not be lost: it may say 'personal'
+        raise InvalidRequest("'promptyard' has an unknown option", hint=f"One of: {', '.join(sorted(_OPTIONS))}.")
+    if value.get("personal") not in (None, True, False):
+        raise InvalidRequest("promptyard.personal must be true or false")
     return value
 
 
-def _flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name)
+def _stream(body: Mapping[str, Any]) -> bool:
+    value = body.get("stream")
     if value not in (None, True, False):
-        raise InvalidRequest(f"'{name}' must be true or false")
+        raise InvalidRequest("'stream' must be true or false")
+    if not isinstance(body.get("stream_options"), dict | None):
+        raise InvalidRequest("'stream_options' must be an object")
     return bool(value)
 
 
@@ -118,7 +131,7 @@ def _user(value: Any) -> str:
 
 
 def _cache_mode(options: Mapping[str, Any]) -> CacheMode:
-    if options.get("personal") is True:
+    if options.get("personal"):
         return CacheMode.BYPASS
     value = options.get("cache", "default")
     try:
@@ -132,6 +145,6 @@ def _origin(options: Mapping[str, Any], principal: Principal) -> Origin:
     value = options.get("origin", "live")
     if value == "live":
         return Origin.LIVE
-    if "admin" not in principal.scopes or value not in {origin.value for origin in Origin}:
+    if "admin" not in principal.scopes or value not in [origin.value for origin in Origin]:
         raise InvalidRequest("promptyard.origin is for keys with the scope 'admin'")
     return Origin(value)

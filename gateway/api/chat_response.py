@@ -1,5 +1,6 @@
 """An Answer in OpenAI's shapes, with the ``promptyard`` object and headers that say where it came from. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.types import Answer, Call, Delta, Usage
@@ -23,7 +24,7 @@ def completion(answer: Answer) -> dict[str, Any]:
 
 def chunk(call: Call, piece: Delta) -> dict[str, Any]:
     """A ``chat.completion.chunk`` object."""
-    return _chunk(call, call.model or call.prompt, [{"index": 0, "delta": piece.delta, "finish_reason": None}])
+    return _chunk(call, call.model or call.prompt, [{"index": 0, "delta": _delta(piece), "finish_reason": None}])
 
 
 def last_chunks(answer: Answer, *, with_usage: bool) -> list[dict[str, Any]]:
@@ -81,6 +82,14 @@ def headers(answer: Answer) -> dict[str, str]:
     if call.version:
         values["x-promptyard-prompt"] = call.version.ref
     return {name: value.encode("latin-1", "replace").decode("latin-1") for name, value in values.items()}
+
+
+def _delta(piece: Delta) -> Mapping[str, Any]:
+    """In streams, tool calls are numbered; in a whole message, such as a kept one, they are not."""
+    tools = piece.delta.get("tool_calls")
+    if not tools or "index" in tools[0]:
+        return piece.delta
+    return {**piece.delta, "tool_calls": [{"index": index, **tool} for index, tool in enumerate(tools)]}
 
 
 def _chunk(call: Call, model: str, choices: list[dict[str, Any]]) -> dict[str, Any]:

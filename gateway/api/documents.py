@@ -3,10 +3,10 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from gateway.api.access import gateway_of, principal
+from gateway.api.access import described, gateway_of, principal, read_model
 from gateway.api.responses import JsonResponse
 from gateway.errors import UnknownDocument
 
@@ -16,15 +16,18 @@ router = APIRouter(prefix="/v1/documents", tags=["documents"])
 class Document(BaseModel):
     """A document as it is written."""
 
+    model_config = ConfigDict(extra="forbid", strict=True)
+
     title: str = Field("", max_length=500)
     text: str = Field(min_length=1, max_length=1_000_000)
     attributes: dict[str, Any] = Field(default_factory=dict)
 
 
-@router.put("/{collection}/{document_id}")
-async def put(request: Request, collection: str, document_id: str, body: Document) -> Response:
+@router.put("/{collection}/{document_id}", openapi_extra=described(Document))
+async def put(request: Request, collection: str, document_id: str) -> Response:
     """When this has returned, no worker serves an answer that was made from the version before."""
     caller = await principal(request, "documents:write")
+    body = await read_model(request, Document)
     state = await gateway_of(request).documents.put(
         caller.tenant, collection, document_id, title=body.title, text=body.text, attributes=body.attributes
     )
