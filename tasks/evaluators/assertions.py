@@ -8,18 +8,46 @@ from tasks.specs.model import Assertion
 
 CITATION = re.compile(r"\[doc:([A-Za-z0-9._-]+)\]")
 
-_NOT = r"(?:not|n['’]t|never|no longer)"
-# Ways of saying "I do not know" or "that is not in the articles", in the words that models use for it.
+_SOURCE = (
+    r"(?:articles?|documents?|documentation|docs|help\s+cent(?:re|er)|knowledge\s+base|sources?|context|passages?|"
+    r"information|material)"
+)
+_NOT = r"(?:\s+not|n['’]t)"
+_I_CANNOT = (
+    rf"\bI(?:\s+(?:\w+ly|just))?(?:(?:\s+do|\s+did|\s+could){_NOT}|\s+can\s?not|\s+can['’]t|"
+    r"(?:\s+am|['’]m|\s+was)\s+(?:not\s+able|unable)\s+to)"
+)
+_ANY = r"(?:(?:any|enough|that|this|the|specific|further|more|such|sufficient|exact|an)\s+){0,3}"
+_FACTS = r"(?:information|details?|answers?|mention|records?|articles?|documents?|documentation|data|knowledge)"
+_COVER = (
+    r"(?:cover|mention|say|contain|include|answer|address|describe|state|specify|provide|explain|tell|list|discuss|"
+    r"give|have)"
+)
+_COVERED = (
+    r"(?:covered|mentioned|described|listed|stated|answered|found|documented|addressed|specified|explained|included|"
+    r"discussed|in)"
+)
+# Ways of saying "I do not know" or "the articles do not say", as models word them. That the *product* does not include
+# or cover something is an answer: a negation alone is no admission, its subject must be the speaker or the sources.
 _ADMISSIONS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"\bI\s*(?:do\s*{_NOT}|don['’]t|cannot|can['’]t|could\s*{_NOT}|couldn['’]t|am\s+not\s+able\s+to|am\s+unable\s+to)\s+"
-        r"(?:\w+\s+){0,3}?(?:know|find|see|have|say|tell|answer|confirm|locate)\b",
-        rf"\b(?:do|does|did)\s*{_NOT}\s+(?:\w+\s+){{0,3}}?(?:cover|mention|say|contain|include|answer|address|describe|state)\b",
-        rf"\b(?:is|are|was|were)\s*(?:{_NOT}|nowhere)\s+(?:\w+\s+){{0,3}}?(?:covered|mentioned|described|listed|stated|answered|found|in\s+(?:the|our|my))\b",
-        r"\bno\s+(?:information|details?|mention|article|answer|record)\b",
-        r"\b(?:nothing|not\s+enough|insufficient)\b.{0,40}\b(?:articles?|documents?|help\s+cent(?:re|er)|information|sources?|context)\b",
-        r"\bunable\s+to\s+(?:find|answer|say|tell|confirm)\b",
+        rf"{_I_CANNOT}\s+(?:\w+\s+){{0,3}}?(?:know|find|say|tell|answer|confirm|locate)\b",
+        rf"{_I_CANNOT}\s+(?:have\s+{_ANY}{_FACTS}|see\b[^.!?]{{0,40}}\b(?:{_SOURCE}|mention|anything))\b",
+        rf"\bwe\s+do{_NOT}\s+(?:know|have\s+{_ANY}{_FACTS})\b",
+        r"\bI(?:\s+am|['’]m)\s+(?:not\s+(?:sure|certain|aware)|unsure|uncertain)\b",
+        rf"\bI\s+have\s+no\s+(?:\w+\s+)?(?:idea|way\s+of|{_FACTS})\b",
+        r"(?:^|[.!?]\s+)(?:sorry,?\s+)?(?:unable\s+to\s+(?:find|answer|say|tell|confirm|locate)|don['’]t\s+know)\b",
+        rf"\b{_SOURCE}\b[^.!?]{{0,60}}?\bdo(?:es)?{_NOT}\s+(?:\w+\s+){{0,2}}?{_COVER}\b",
+        rf"\b{_SOURCE}\s+(?:\w+\s+){{0,3}}?(?:is|are)\s+silent\b",
+        rf"\b(?:is|are|was|were)(?:{_NOT}|\s+nowhere)\s+(?:\w+\s+){{0,2}}?{_COVERED}\b[^.!?]{{0,40}}\b{_SOURCE}\b",
+        rf"\b(?:can\s?not|can['’]t|could{_NOT})\s+be\s+(?:found|answered|determined|confirmed)\b",
+        rf"\b(?:none\s+of|no|neither\s+of)\s+(?:\w+\s+){{0,3}}?{_SOURCE}\b[^.!?]{{0,60}}?\b{_COVER}(?:s|es|ed)?\b",
+        rf"\b(?:there\s+is|there['’]s|have|has|contains?|provides?|gives?|found|offers?)\s+no\s+(?:\w+\s+)?{_FACTS}\b",
+        rf"\b(?:nothing|nowhere)\b[^.!?]{{0,40}}\b{_SOURCE}\b",
+        r"\b(?:not\s+enough|insufficient)\s+(?:\w+\s+)?(?:information|details?|context)\b",
+        rf"\b(?:beyond|outside)\s+(?:of\s+)?(?:the\s+scope\s+of\s+|what\s+)?(?:the|these|my|our)\s+(?:\w+\s+){{0,2}}?{_SOURCE}\b",
+        rf"\bnot\s+(?:something|anything)\b[^.!?]{{0,30}}\b{_SOURCE}\b",
     )
 )
 

@@ -5,12 +5,11 @@ different judges are never mixed.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from gateway.types import Message
 
@@ -23,6 +22,9 @@ Reply with JSON only: {{{keys}, "reason": "<one sentence>"}}"""
 
 _WITH_REFERENCE = "Compare it with the reference answer: what contradicts the reference is wrong."
 _WITH_DOCUMENTS = "Hold it against the documents: what they do not support is wrong."
+
+_BRACE = re.compile(r"\{")
+_DECODER = json.JSONDecoder()
 
 _MEANINGS = {
     "accuracy": "accuracy: every statement is right",
@@ -77,9 +79,11 @@ def read_judgement(text: str, criteria: Sequence[str]) -> Judgement:
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
-    match = re.search(r"\{.*\}", text, re.DOTALL)
-    try:
-        value = msgspec.json.decode(match.group()) if match else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return value if isinstance(value, dict) else None
+    """The first JSON object in a text, whatever stands around it, braces included."""
+    for match in _BRACE.finditer(text):
+        try:
+            value, _ = _DECODER.raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            continue
+        return dict(value)
+    return None

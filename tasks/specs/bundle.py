@@ -15,6 +15,8 @@ _BEHAVIOUR = ("name", "template", "variables", "retrieval", "model", "personal")
 def digest(spec: PromptSpec) -> str:
     """SHA-256 (hex) of what decides the answers of this spec."""
     content = spec.model_dump(mode="json", include=set(_BEHAVIOUR))
+    for variable in content["variables"].values():
+        del variable["description"]  # for people only
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from gateway.prompts.template import TemplateError, names
 from gateway.types import ModelRef
 
-SEMVER = re.compile(r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")
+SEMVER = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -28,9 +28,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, and strict about unknown fields."""
+    """Base of all sections: frozen, strict about unknown fields and numbers that are none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TemplateMessage(Section):
@@ -107,6 +107,8 @@ class Assertion(Section):
             raise ValueError(f"{self.type!r} needs a value of type {kind.__name__}")
         if self.type == "refuses" and not isinstance(self.value, bool):
             raise ValueError("'refuses' needs true or false")
+        if self.type == "cites" and not isinstance(self.value, str):
+            raise ValueError("'cites' needs the id of a document, or no value for any document")
         if self.type == "regex":
             try:
                 re.compile(str(self.value))
@@ -119,7 +121,7 @@ class JudgeSpec(Section):
     """The model that scores answers, and what it looks at."""
 
     model: str = "openai/gpt-4.1"
-    criteria: tuple[str, ...] = ("accuracy", "helpfulness")
+    criteria: tuple[str, ...] = Field(("accuracy", "helpfulness"), min_length=1)
 
     @field_validator("model")
     @classmethod
@@ -161,8 +163,8 @@ class CanarySpec(Section):
     @field_validator("steps")
     @classmethod
     def _grow(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or list(value) != sorted(set(value)) or value[0] <= 0 or value[-1] > 95:
-            raise ValueError("steps must grow, above 0 and at most 95 percent, such as [10, 25, 50]")
+        if not value or list(value) != sorted(set(value)) or value[0] < 0.01 or value[-1] > 95:
+            raise ValueError("steps must grow, from 0.01 to at most 95 percent, such as [10, 25, 50]")
         return value
 
 
@@ -201,7 +203,7 @@ class PromptSpec(Section):
     @field_validator("version")
     @classmethod
     def _semver(cls, value: str) -> str:
-        if not SEMVER.match(value):
+        if len(value) > 40 or not SEMVER.fullmatch(value):
             raise ValueError(f"{value!r} is not a semantic version such as 1.2.0")
         return value
 

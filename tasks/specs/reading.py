@@ -43,7 +43,7 @@ def read_spec(path: Path, defaults: Mapping[str, Mapping[str, Any]] | None = Non
     for section, values in (defaults or {}).items():
         own = content.get(section)
         if own is None or isinstance(own, dict):
-            content[section] = {**values, **(own or {})}
+            content[section] = _over(own or {}, values)
     try:
         spec = PromptSpec.model_validate(content)
     except ValidationError as error:
@@ -51,6 +51,16 @@ def read_spec(path: Path, defaults: Mapping[str, Mapping[str, Any]] | None = Non
     golden = _items(path, home, spec.gate.golden, spec, must_assert=False)
     must_pass = _items(path, home, spec.gate.must_pass, spec, must_assert=True)
     return SpecFile(path=path, folder=home, spec=spec, golden=golden, must_pass=must_pass)
+
+
+def _over(own: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's own values over those below, also inside of a section such as ``gate.judge``."""
+    nested = {
+        key: _over(value, below[key])
+        for key, value in own.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return {**below, **own, **nested}
 
 
 def _merged(path: Path, depth: int = 0) -> tuple[dict[str, Any], Path]:
