@@ -29,7 +29,9 @@ class Instructions:
     contact: str | None = None
 
 
-_CLAUSE_END = re.compile(r"(?<=[.!?])[\"”')\]]*\s+|\n+|;|\s+(?:—|–|--|-)\s+|,? but (?:rather )?|,? however,? ")
+_CLAUSE_END = re.compile(
+    r"(?<=[.!?])\s+|(?<=[.!?][\"”')\]])\s+|\n+|;|\s+(?:—|–|--|-)\s+|,? but (?:rather )?|,? however,? "
+)
 _LEAVE_OUT = re.compile(r"\b(leave|leaving|left|keep|keeping) ((?:(?!out\b)[\w'’:\[\]]+ ){1,6})out\b(?! of)")
 _CONDITION = re.compile(
     r"^\W*(?:(?:and|so|only|but) )?(?:if|when|whenever|where|wherever|in case|should|unless|even if|once|as|"
