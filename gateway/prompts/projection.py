@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from gateway.clock import Clock
 from gateway.prompts.router import BASIS
 from gateway.storage.models import PromptRow, PromptVersionRow, ReleaseRow, RoutingRow
+from gateway.storage.upsert import insert_missing
 from gateway.types import CANARY, STABLE, Arm, PromptVersion, Route, RoutingTable
 
 CANARY_STAGE = "canary"
@@ -49,19 +50,17 @@ def write_routing(session: Session, clock: Clock) -> RoutingTable:
 
     The revision grows only when a route has changed.
     """
-    row = session.get(RoutingRow, 1, with_for_update=True)
     session.flush()
+    # The row is there to be locked before the first table is: two first promotions at once must not collide.
+    nothing = {"id": 1, "revision": 0, "body": msgspec.to_builtins(RoutingTable()), "published_at": 0.0}
+    insert_missing(session, RoutingRow, [nothing])
+    row = session.get_one(RoutingRow, 1, with_for_update=True)
+    known = msgspec.convert(row.body, RoutingTable)
     routes = project_routes(session)
-    known = msgspec.convert(row.body, RoutingTable) if row else None
-    if known is not None and known.routes == routes:
+    if known.revision and known.routes == routes:
         return known
-    revision = (row.revision if row else 0) + 1
-    table = RoutingTable(revision=revision, routes=routes, published_at=clock.now())
-    body = msgspec.to_builtins(table)
-    if row is None:
-        session.add(RoutingRow(id=1, revision=revision, body=body, published_at=table.published_at))
-    else:
-        row.revision, row.body, row.published_at = revision, body, table.published_at
+    table = RoutingTable(revision=row.revision + 1, routes=routes, published_at=clock.now())
+    row.revision, row.body, row.published_at = table.revision, msgspec.to_builtins(table), table.published_at
     return table
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient
 
 from gateway.clock import Clock, new_id
 from gateway.errors import Conflict, NotFound
 from gateway.prompts.projection import write_routing
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import PromptRow, PromptVersionRow, ReleaseRow, ReleaseStepRow
+from gateway.storage.upsert import insert_missing
 from gateway.types import RoutingTable
 from tasks.releases.stages import Stage, may_go
 
@@ -52,6 +53,14 @@ class Step:
 
 def register_version(engine: Engine, clock: Clock, row: PromptVersionRow) -> PromptVersionRow:
     """Keep a version. The same version with the same digest is the one that is there; another digest is refused."""
+    try:
+        return _keep_version(engine, clock, row)
+    except IntegrityError:  # another process has registered it in this moment: now it is there
+        make_transient(row)
+        return _keep_version(engine, clock, row)
+
+
+def _keep_version(engine: Engine, clock: Clock, row: PromptVersionRow) -> PromptVersionRow:
     with writing(engine) as session:
         known = session.get(PromptVersionRow, (row.tenant, row.name, row.version))
         if known is not None:
@@ -62,8 +71,9 @@ def register_version(engine: Engine, clock: Clock, row: PromptVersionRow) -> Pro
             return known
         row.created_at = clock.now()
         session.add(row)
-        if session.get(PromptRow, (row.tenant, row.name)) is None:
-            session.add(PromptRow(tenant=row.tenant, name=row.name, updated_at=clock.now()))
+        prompt = {"tenant": row.tenant, "name": row.name, "updated_at": clock.now()}
+        fresh = {"production": "", "previous": "", "revision": 0}
+        insert_missing(session, PromptRow, [prompt | fresh])
         return row
 
 
@@ -188,6 +198,7 @@ def transition(
     prompt's production version in the same transaction; closing frees the prompt for the next release.
     """
     with writing(engine) as session:
+        _prompt(session, release.tenant, release.prompt)  # locked first, as everywhere: no deadlock with a rollback
         row = session.get(ReleaseRow, release.id, with_for_update=True)
         if row is None:
             raise NotFound(f"there is no release {release.id}")
@@ -235,8 +246,9 @@ def roll_back(
 ) -> tuple[str, str, RoutingTable]:
     """Back to a version that served before: (version in production, what was undone, table to push).
 
-    With an open release: it is closed, and the stable version gets every user again. Without: production goes to the
-    previous version. ``to`` names any registered version. Raises NotFound, or Conflict when there is no way back.
+    With an open release: it is closed, and the stable version gets every user again; where there is none, as before a
+    first promotion, the version returned is empty. Without: production goes to the previous version. ``to`` names any
+    registered version. Raises NotFound, or Conflict when there is no way back.
     """
     with writing(engine) as session:
         row = _prompt(session, tenant, prompt)
@@ -250,7 +262,7 @@ def roll_back(
                 session, clock, release, Stage.ROLLED_BACK, Step("rolled_back", f"rolled back by hand{who}", {})
             )
         target = to or (row.production if release is not None else row.previous)
-        if not target:
+        if not target and release is None:
             raise Conflict(f"{prompt} has no earlier version in production", hint="Name one: --to VERSION.")
         if target != row.production:
             _version(session, tenant, prompt, target)
