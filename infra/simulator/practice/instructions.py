@@ -46,6 +46,9 @@ _NEGATOR = re.compile(
     r"unless|afraid|shy|ashamed|free (?:of|from)|forbidden|"
     r"prohibited|tempted|nothing)\b|n['’]t\b"
 )
+_WHATEVER_NOT = re.compile(
+    r"\b(?:anything|whatever|what|everything|something|whenever)(?: that)?(?: is|['’]s| are)? ?(?:not|n['’]t)\b"
+)
 _COMPARISON = re.compile(r"(.*)\b(?:rather than|instead of|than to|than)\s", re.DOTALL)
 _AFTER = re.compile(
     r"^[\"”')\]]*\s*(?:\w+\s+){0,4}?(?:is|are|must|should|shall|may|can|need|needs|will|has|have|be)\b[^,;.]*|"
@@ -54,7 +57,8 @@ _AFTER = re.compile(
 _AFTER_NEGATOR = re.compile(
     r"\b(?:not|never|unnecessary|forbidden|prohibited|banned|unwanted|unwelcome|optional|omitted|left out|"
     r"skipped|dropped|discouraged|avoided|"
-    r"worse|worthless|useless|pointless|disallowed|out of the question|off[- ]limits|hidden|removed|excluded|"
+    r"worse|worthless|(?:an? )?(?:\w+ )?(?:offen[cs]e|mistake|sin|taboo|crime|fraud)|useless|pointless|"
+    r"disallowed|out of the question|off[- ]limits|hidden|removed|excluded|"
     r"unacceptable|wrong)\b|n['’]t\b|"
     r"\bno need"
 )
@@ -123,6 +127,7 @@ def _polarity(cue: Cue, clause: str, match: re.Match[str]) -> int:
     if _CONDITION.match(scope):
         comma = scope.find(", ")
         scope = scope[comma + 2 :] if comma >= 0 else " ".join(scope.split()[-2:])
+    scope = _WHATEVER_NOT.sub(" ", scope)
     comparison = _COMPARISON.match(scope)
     flips = len(_NEGATOR.findall(scope[comparison.end(1) :] if comparison else scope))
     after = _AFTER.match(clause[match.end() :])
