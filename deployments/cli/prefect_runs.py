@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from deployments.cli.quiet import quiet_libraries
 from deployments.cli.stack_home import connected_settings
 from deployments.stack.errors import StackError
 
@@ -15,13 +16,6 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 HEALTH_TIMEOUT = 3.0
-_QUIET: Mapping[str, str] = {
-    # The run's page keeps its log; the terminal belongs to the command.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
 
 
 class RunFailed(StackError):
@@ -36,8 +30,7 @@ def connected_to_servers() -> "Settings":
 
     Raises StackError otherwise: without an address Prefect would start a server of its own, unseen.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet_libraries()  # the run's page keeps its log; the terminal belongs to the command
     settings = connected_settings()
     api = os.environ.get("PREFECT_API_URL") or settings.prefect_api_url
     for name, url in (("Prefect", api and f"{api.rstrip('/')}/health"), ("MLflow", _health(settings))):

@@ -11,7 +11,7 @@ from rich.text import Text
 
 
 class StageView:
-    """``begin`` a stage, tell its ``detail``, ``end`` it; stages do not nest. Writes to stderr: stdout is the result."""
+    """``begin`` a stage, tell its ``detail``, ``end`` it; stages do not nest. Writes to stderr: stdout is results."""
 
     def __init__(self, out: Console | None = None) -> None:
         self._out = out or Console(stderr=True)

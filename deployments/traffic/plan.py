@@ -25,7 +25,11 @@ class Question:
 
 @dataclass(frozen=True)
 class TrafficPlan:
-    """``rate``: calls a second in all, 0 as fast as the workers go. ``zipf``: how popular the popular questions are."""
+    """The same plan plays the same calls. Raises InvalidRequest for one that cannot be played.
+
+    ``rate``: calls a second in all, 0 as fast as the workers go. ``duration``: seconds after which no call begins any
+    more, 0 for no limit. ``zipf``: how popular the popular questions are.
+    """
 
     base_url: str
     key: str = field(repr=False)
@@ -35,12 +39,28 @@ class TrafficPlan:
     workers: int = 8
     seed: int = 1
     rate: float = 0.0
+    duration: float = 0.0
     feedback_share: float = 0.3
     user_prefix: str = "user-"
     variable: str = "question"
     zipf: float = 0.6
     timeout: float = 30.0
     pool: tuple[Question, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("requests", "users", "workers"):
+            if getattr(self, name) < 1:
+                raise InvalidRequest(f"{name!r} must be at least 1", hint="Ask for one at least.")
+        for name in ("rate", "duration", "zipf"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InvalidRequest(f"{name!r} must be 0 or more", hint="0 stands for no limit.")
+        if not 0 <= self.feedback_share <= 1:
+            raise InvalidRequest("the share of feedback must be between 0 and 1", hint="Such as 0.3.")
+
+    @property
+    def api_url(self) -> str:
+        """Where the SDK sends to; ``base_url`` may be given with or without ``/v1``."""
+        return f"{self.base_url.rstrip('/').removesuffix('/v1')}/v1"
 
 
 @dataclass(frozen=True)

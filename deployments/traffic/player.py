@@ -6,47 +6,55 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
-from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient
+from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 from deployments.traffic.plan import TrafficPlan, Turn, turns
 from deployments.traffic.report import Outcome, TrafficReport, is_right
 
 OnProgress = Callable[[TrafficReport], None]
+UNREACHABLE = "unreachable"
+PAUSE_WHEN_UNREACHABLE = 0.5
+"""Seconds: a gateway that is down is not asked in a tight loop."""
 
 
 async def play(
     plan: TrafficPlan, *, on_progress: OnProgress = lambda report: None, stop: asyncio.Event | None = None
 ) -> TrafficReport:
-    """All calls of the plan, or those until ``stop`` is set. Errors are counted, never raised."""
+    """All calls of the plan, or those until its duration is over or ``stop`` is set. Errors are counted, never raised.
+
+    ``on_progress`` is called after every call, always with the same report, which grows.
+    """
     report = TrafficReport()
     waiting = turns(plan)
-    begun = time.monotonic()
     stop = stop or asyncio.Event()
     async with (
         AsyncOpenAI(
-            base_url=f"{plan.base_url.rstrip('/')}/v1",
+            base_url=plan.api_url,
             api_key=plan.key,
             max_retries=0,
             timeout=plan.timeout,
             http_client=DefaultAioHttpClient(),
         ) as client,
         httpx.AsyncClient(
-            base_url=plan.base_url, headers={"Authorization": f"Bearer {plan.key}"}, timeout=plan.timeout
+            base_url=plan.api_url, headers={"Authorization": f"Bearer {plan.key}"}, timeout=plan.timeout
         ) as side,
     ):
+        begun = time.monotonic()  # opening a client takes its time, which is not the gateway's
+        until = begun + plan.duration if plan.duration > 0 else float("inf")
 
         async def work() -> None:
             for turn in _paced(waiting, stop):
-                if plan.rate > 0:
-                    due = begun + turn.number / plan.rate
-                    if await _stopped_before(stop, due - time.monotonic()):
-                        return
+                due = begun + turn.number / plan.rate if plan.rate > 0 else 0.0
+                if await _ended_before(stop, due, until):
+                    return
                 outcome, call_id = await _ask(client, plan, turn)
                 report.add(outcome)
                 report.seconds = time.monotonic() - begun
                 if turn.feedback and call_id and outcome.right is not None:
                     await _say_what_they_thought(side, report, call_id, outcome.right)
                 on_progress(report)
+                if outcome.error == UNREACHABLE:
+                    await _stopped_before(stop, PAUSE_WHEN_UNREACHABLE)
 
         await asyncio.gather(*(work() for _ in range(max(1, plan.workers))))
     report.seconds = time.monotonic() - begun
@@ -60,6 +68,12 @@ def _paced(waiting: Iterator[Turn], stop: asyncio.Event) -> Iterator[Turn]:
         if turn is None:
             return
         yield turn
+
+
+async def _ended_before(stop: asyncio.Event, due: float, until: float) -> bool:
+    """Wait for a call's time; whether the play is over by then."""
+    stopped = await _stopped_before(stop, min(due, until) - time.monotonic())
+    return stopped or time.monotonic() >= until
 
 
 async def _stopped_before(stop: asyncio.Event, seconds: float) -> bool:
@@ -84,11 +98,15 @@ async def _ask(client: AsyncOpenAI, plan: TrafficPlan, turn: Turn) -> tuple[Outc
         )
     except APIStatusError as error:
         return Outcome(question.kind, _since(begun), error=_code(error)), ""
-    except APITimeoutError:
-        return Outcome(question.kind, _since(begun), error="timeout"), ""
+    except APITimeoutError as error:
+        # The SDK's aiohttp transport tells a refused connection as a connect time-out.
+        refused = type(error.__cause__).__name__ == "ConnectTimeout"
+        return Outcome(question.kind, _since(begun), error=UNREACHABLE if refused else "timeout"), ""
     except APIConnectionError:
-        return Outcome(question.kind, _since(begun), error="unreachable"), ""
-    text = answer.choices[0].message.content or ""
+        return Outcome(question.kind, _since(begun), error=UNREACHABLE), ""
+    except OpenAIError:
+        return Outcome(question.kind, _since(begun), error="unreadable"), ""
+    text = (answer.choices[0].message.content or "") if answer.choices else ""
     facts: dict[str, Any] = (answer.model_extra or {}).get("promptyard") or {}
     outcome = Outcome(
         kind=question.kind,
@@ -106,7 +124,7 @@ async def _ask(client: AsyncOpenAI, plan: TrafficPlan, turn: Turn) -> tuple[Outc
 async def _say_what_they_thought(side: httpx.AsyncClient, report: TrafficReport, call_id: str, right: bool) -> None:
     try:
         answer = await side.post(
-            "/v1/feedback", json={"call_id": call_id, "metric": "helpful", "value": 1.0 if right else 0.0}
+            "/feedback", json={"call_id": call_id, "metric": "helpful", "value": 1.0 if right else 0.0}
         )
         taken = answer.status_code == 202
     except httpx.HTTPError:

@@ -2,12 +2,14 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.traffic.plan import Question
 from tasks.evaluators.assertions import CITATION, admits_not_knowing
+
+ALL_KINDS = "all"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ def is_right(question: Question, answer: str) -> bool:
         return admits_not_knowing(answer)
     said = " ".join(CITATION.sub(" ", answer).split()).lower()
     return all(one.lower() in said for one in question.expect)
+
+
+@dataclass(frozen=True)
+class Rightness:
+    """So many right answers of so many."""
+
+    right: int
+    answers: int
 
 
 @dataclass
@@ -73,6 +83,29 @@ class TrafficReport:
                 seen[getattr(one, name) or "–"].append(one.right)
         return {key: sum(values) / len(values) for key, values in sorted(seen.items())}
 
+    def right_by(self) -> Mapping[str, Mapping[str, Rightness]]:
+        """Right answers by version, then by kind of question; ``all`` comes first."""
+        seen: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+        for one in self.outcomes:
+            if one.right is not None:
+                for kind in (ALL_KINDS, one.kind):
+                    seen[one.version or "–"][kind].append(one.right)
+        return {
+            version: {kind: Rightness(sum(seen[version][kind]), len(seen[version][kind])) for kind in _ordered(kinds)}
+            for version, kinds in sorted(seen.items())
+        }
+
+    @property
+    def answers(self) -> int:
+        """Calls that were answered."""
+        return sum(1 for one in self.outcomes if not one.error)
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of the answers for which no model was asked; None without any answer."""
+        hits = sum(1 for one in self.outcomes if not one.error and one.layer not in ("", "none"))
+        return hits / self.answers if self.answers else None
+
     def cost_usd(self) -> float | None:
         """What the answers cost; None as soon as one price is unknown."""
         costs = [one.cost_usd for one in self.outcomes if not one.error]
@@ -89,9 +122,19 @@ class TrafficReport:
             "layers": dict(self.count("layer")),
             "versions": dict(self.count("version")),
             "providers": dict(self.count("provider")),
+            "answers": self.answers,
+            "hit_rate": self.hit_rate,
+            "right": {
+                version: {kind: {"right": one.right, "answers": one.answers} for kind, one in kinds.items()}
+                for version, kinds in self.right_by().items()
+            },
             "right_by_version": self.right_share("version"),
             "right_by_kind": self.right_share("kind"),
             "feedback": self.feedback,
             "feedback_failed": self.feedback_failed,
             "cost_usd": self.cost_usd(),
         }
+
+
+def _ordered(kinds: Iterable[str]) -> list[str]:
+    return sorted(kinds, key=lambda kind: (kind != ALL_KINDS, kind))
