@@ -8,6 +8,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
 
 from blocks.workspace import load_workspace
+from flows.register_prompt import short_name
 from gateway.errors import Conflict
 from tasks.artifacts import artifact_key, markdown, table
 from tasks.gating import Gated, log_evaluation, production_version, weigh
@@ -22,8 +23,13 @@ class GateRequest(BaseModel):
     tenant: str = Field("", description="Empty: the workspace's tenant.")
     against: str = Field("production", description="'production', or 'nothing' for absolute floors only.")
 
+    @property
+    def label(self) -> str:
+        """The file as a person says it."""
+        return short_name(self.path)
 
-@flow(name="gate_prompt", flow_run_name="gate {request.path}", persist_result=False)
+
+@flow(name="gate_prompt", flow_run_name="gate {request.label}", persist_result=False)
 def gate_prompt(request: GateRequest) -> Gated:
     """Same items for both versions; the verdict, the figures and every answer are in MLflow and on this page."""
     if request.against not in ("production", "nothing"):

@@ -19,8 +19,18 @@ class RegisterRequest(BaseModel):
     tenant: str = Field("", description="Empty: the workspace's tenant.")
     author: str = Field("", description="Who changed it; empty: the author in the file.")
 
+    @property
+    def label(self) -> str:
+        """The file as a person says it."""
+        return short_name(self.path)
 
-@flow(name="register_prompt", flow_run_name="register {request.path}", persist_result=False)
+
+def short_name(path: Path) -> str:
+    """A file with its folder: what a run is called."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+
+
+@flow(name="register_prompt", flow_run_name="register {request.label}", persist_result=False)
 def register_prompt(request: RegisterRequest) -> PromptVersion:
     """Read, check, register. Nothing has changed when the file is wrong."""
     workspace = load_workspace()

@@ -28,7 +28,7 @@ class ReleaseRequest(BaseModel):
     )
 
 
-@flow(name="release_prompt", flow_run_name="release {request.path}", persist_result=False)
+@flow(name="release_prompt", flow_run_name="release {request.label}", persist_result=False)
 def release_prompt(request: ReleaseRequest) -> Release:
     """Ends when the canary has started; ``advance_canaries`` takes it from there."""
     workspace = load_workspace()

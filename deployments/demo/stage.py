@@ -21,12 +21,12 @@ PROMPT = "help-centre"
 SALT = "demo"
 SEED = 7
 CONTENT = Path(__file__).resolve().parent.parent / "prompts" / PROMPT
-# Short enough to watch: a user's answers are collected for 4 s, and scores may take 8 s more.
+# Short enough to watch: a user's answers are collected for 3 s, and scores may take 15 s more.
 CANARY = {
     "steps": [20, 50],
     "margin": 0.10,
-    "window": "4s",
-    "scoring_grace": "8s",
+    "window": "3s",
+    "scoring_grace": "15s",
     "min_step": "2s",
     "min_blocks": 8,
     "max_duration": "10m",

@@ -138,12 +138,14 @@ class Story:
             from flows.monitor_drift import DriftRequest, monitor_drift
 
             costs = monitor_costs()
-            expect(costs.total is not None, "there should be costs to report")
+            total = costs.total
+            if total is None:
+                raise StoryBroken("there should be costs to report")
             half = (time.monotonic() - self._begun) / 2 / 3600
             drifts = monitor_drift(DriftRequest(hours=half, reference_hours=half, min_rows=30, regate=False))
             expect(bool(drifts) and drifts[0].outcome in ("drift", "steady"), f"no drift report: {drifts}")
-            spent, saved = costs.total.cost_usd, costs.total.saved_usd
-            say(f"${spent:.4f} spent, ${saved:.4f} saved by the cache; drift: {drifts[0].outcome}")
+            money = f"${total.cost_usd:.4f} spent, ${total.saved_usd:.4f} saved by the cache"
+            say(f"{money}; drift of the questions: {drifts[0].outcome}")
 
     # --- what the steps share --------------------------------------------------------------------------------
 
