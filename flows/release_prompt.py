@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from blocks.workspace import load_workspace
 from flows.gate_prompt import GateRequest, gate_prompt
-from flows.register_prompt import RegisterRequest, register_prompt
+from flows.register_prompt import RegisterRequest, register_prompt, short_name
 from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import SystemClock
 from tasks.artifacts import artifact_key, markdown
@@ -26,6 +26,11 @@ class ReleaseRequest(BaseModel):
     salt: str | None = Field(
         None, description="Fixes which users see the canary first; by default each release differs."
     )
+
+    @property
+    def label(self) -> str:
+        """The file as a person says it."""
+        return short_name(self.path)
 
 
 @flow(name="release_prompt", flow_run_name="release {request.label}", persist_result=False)
