@@ -24,13 +24,13 @@ class ProviderSettings(BaseModel):
 class ChainSettings(BaseModel):
     """Time-outs in seconds and bounds of the provider chain; a prompt's own values win."""
 
-    connect_timeout: float = Field(2.0, gt=0, le=10)
-    first_token_timeout: float = Field(10.0, gt=0, le=60)
-    total_timeout: float = Field(30.0, gt=0, le=60)
-    max_attempts_per_link: int = Field(2, ge=1, le=5)
+    connect_timeout: float = Field(2.0, gt=0, le=10, description="Seconds until a connection must stand.")
+    first_token_timeout: float = Field(10.0, gt=0, le=60, description="Seconds until an answer must begin.")
+    total_timeout: float = Field(30.0, gt=0, le=60, description="Seconds that a call may take in all.")
+    max_attempts_per_link: int = Field(2, ge=1, le=5, description="Tries of one model before the next.")
     retry_budget_ratio: float = Field(0.2, ge=0, le=1, description="Retries allowed as a share of calls.")
-    backoff_base: float = Field(0.1, gt=0)
-    backoff_cap: float = Field(2.0, gt=0)
+    backoff_base: float = Field(0.1, gt=0, description="Seconds of the first pause between tries.")
+    backoff_cap: float = Field(2.0, gt=0, description="Seconds of the longest pause.")
     breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a breaker.")
     breaker_cooldown: float = Field(5.0, gt=0, description="Seconds until an open breaker lets one probe through.")
 

@@ -37,8 +37,9 @@ def test_an_equal_candidate_is_promoted_step_by_step(small_yard: Yard) -> None:
 
 def test_a_candidate_whose_parameters_providers_reject_is_rolled_back(small_yard: Yard) -> None:
     changes = {"status": "failed", "error": "provider_rejected_request"}
-    release = play(small_yard, small_yard.canary(), around(0.8, 0.8), rounds=20, **changes)
-    assert release.stage != Stage.PROMOTED
+    release = play(small_yard, small_yard.canary(), around(0.8, 0.8), rounds=20, canary=changes)
+    assert release.stage == Stage.ROLLED_BACK
+    assert "failure" in release.reason
     assert small_yard.weights() == {"1.0.0": 10_000}
 
 
@@ -55,7 +56,7 @@ def test_a_candidate_whose_parameters_providers_reject_is_rolled_back(small_yard
 def test_what_says_nothing_about_the_prompt_neither_promotes_nor_proves_harm(
     small_yard: Yard, changes: dict[str, object]
 ) -> None:
-    release = play(small_yard, small_yard.canary(), around(0.9, 0.1), rounds=6, **changes)
+    release = play(small_yard, small_yard.canary(), around(0.9, 0.1), rounds=6, canary=changes)
     assert (release.stage, blocks(small_yard)) in [(Stage.CANARY, []), (Stage.INCONCLUSIVE, [])]
     assert store.get_prompt(small_yard.engine, "acme", "help").production == "1.0.0"
 

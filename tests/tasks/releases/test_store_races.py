@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tasks.releases import store
@@ -44,7 +45,7 @@ def test_one_of_many_moves_the_release(yard: Yard) -> None:
 def test_one_of_many_opens_a_release(yard: Yard) -> None:
     versions = [f"1.{number}.0" for number in range(THREADS)]
     yard.register(*versions)
-    results = at_once(*[lambda version=version: yard.open(version) for version in versions])  # type: ignore[misc]
+    results = at_once(*[lambda version=version: yard.open(version) for version in versions])
     assert sum(isinstance(result, ReleaseInProgress) for result in results) == THREADS - 1
     assert len(store.open_releases(yard.engine)) == 1
 
@@ -60,7 +61,7 @@ def test_first_promotions_of_two_prompts_at_once_are_both_routed(yard: Yard) -> 
     for prompt in ("help", "other"):
         yard.register("1.0.0", prompt=prompt)
         releases.append(yard.open("1.0.0", prompt=prompt))
-    results = at_once(*[lambda row=row: yard.move(row, Stage.PROMOTED) for row in releases])  # type: ignore[misc]
+    results = at_once(*[lambda row=row: yard.move(row, Stage.PROMOTED) for row in releases])
     assert all(isinstance(result, tuple) for result in results), results
     assert sorted(result[1].revision for result in results) == [1, 2]
     assert yard.weights("help") == yard.weights("other") == {"1.0.0": 10_000}
@@ -74,7 +75,7 @@ def test_a_rollback_against_a_promotion_ends_in_one_truth(yard: Yard) -> None:
         release = yard.open(f"1.{number}.0")
         before = store.get_prompt(yard.engine, "acme", "help").production
         promoted, back = at_once(
-            lambda row=release: yard.move(row, Stage.PROMOTED),  # type: ignore[misc]
+            partial(yard.move, release, Stage.PROMOTED),
             lambda: store.roll_back(yard.engine, yard.clock, tenant="acme", prompt="help"),
         )
         assert isinstance(back, tuple), back
@@ -87,7 +88,7 @@ def test_a_rollback_against_a_promotion_ends_in_one_truth(yard: Yard) -> None:
 def test_one_of_many_gets_the_lease(yard: Yard) -> None:
     release = yard.canary()
     owners = [
-        lambda name=name: store.acquire_lease(yard.engine, yard.clock, release.id, name, 60)  # type: ignore[misc]
+        lambda name=name: store.acquire_lease(yard.engine, yard.clock, release.id, name, 60)
         for name in map(str, range(THREADS))
     ]
     assert sum(row is not None for row in at_once(*owners)) == 1

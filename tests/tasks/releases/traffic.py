@@ -1,7 +1,7 @@
 """Synthetic users of a canary: who sees which arm, how good the answers are."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.storage.models import CallRow, ReleaseRow
@@ -35,12 +35,22 @@ def arrive(
 
 
 def play(
-    yard: Yard, release: ReleaseRow, quality: Quality, *, rounds: int, users: int = 60, seed: int = 7, **canary: Any
+    yard: Yard,
+    release: ReleaseRow,
+    quality: Quality,
+    *,
+    rounds: int,
+    users: int = 60,
+    seed: int = 7,
+    canary: Mapping[str, Any] | None = None,
 ) -> ReleaseRow:
-    """Users arrive, their windows close, one reconcile; again until the release is closed or the rounds are over."""
+    """Users arrive, their windows close, one reconcile; again until the release is closed or the rounds are over.
+
+    ``canary`` changes the calls of that arm.
+    """
     dice = random.Random(seed)
     for _ in range(rounds):
-        arrive(yard, yard.release(release), users, quality, dice, **canary)
+        arrive(yard, yard.release(release), users, quality, dice, **(canary or {}))
         yard.clock.advance(120)
         yard.advance(release)
         if yard.release(release).open_slot is None:
