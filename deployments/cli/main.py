@@ -8,10 +8,10 @@ import sys
 
 import typer
 
-from deployments.cli import demo, documents, keys, release, rollback, stack_commands, traffic, versions
+from deployments.cli import cache, costs, demo, documents, keys, release, rollback, stack_commands, traffic, versions
 from gateway.errors import PromptyardError
 
-GROUPS = (stack_commands, release, rollback, versions, documents, traffic, keys, demo)
+GROUPS = (stack_commands, release, rollback, versions, documents, traffic, costs, cache, keys, demo)
 
 
 def build() -> typer.Typer:

@@ -1,0 +1,97 @@
+"""``promptyard cache``: remove answers from the cache, or say what would go."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.cli.ledger_access import open_ledger
+from gateway.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from tasks.invalidation import CacheScope, Survey
+
+PROBE = 200
+"""Remaining answers whose documents are held against SQL."""
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="The answer cache.", no_args_is_help=True)
+    group.command("invalidate")(invalidate)
+    group.callback()(_only_groups)
+    app.add_typer(group, name="cache")
+
+
+def _only_groups() -> None:
+    """The answer cache."""  # a group with one command would otherwise be that command
+
+
+def invalidate(
+    prompt: Annotated[str, typer.Option("--prompt", help="All answers of a prompt.")] = "",
+    version: Annotated[str, typer.Option("--version", help="Of one version only; needs --prompt.")] = "",
+    document: Annotated[str, typer.Option("--document", help="Answers made from a document: COLLECTION/ID.")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose; alone: all answers of that tenant.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="All answers of the tenant.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
+) -> None:
+    """Remove answers. Without an option: those that no call can be served with any more."""
+    from deployments.cli.quiet import quiet_libraries
+    from deployments.cli.stages import StageView
+    from gateway.clock import SystemClock
+
+    if version and not prompt:
+        raise InvalidRequest("a version needs its prompt", hint="Name the prompt too: --prompt NAME.")
+    if everything and (prompt or version or document):
+        raise InvalidRequest("--all goes with no prompt, version or document", hint="Leave one of them out.")
+    with StageView() as view:
+        view.begin("go through")
+        quiet_libraries()
+        settings, _ = open_ledger()
+        from tasks.invalidation import CacheScope, sweep
+
+        narrowed = bool(prompt or version or document or everything)
+        scope = CacheScope(tenant or (settings.tenant if narrowed else ""), prompt, version, document)
+        # The function inside the task: no run is made of it, and Prefect may be down.
+        survey = sweep.fn(settings, SystemClock(), scope, dry_run=dry_run, probe=PROBE, seed=1)
+    if as_json:
+        typer.echo(json.dumps(as_plain(scope, survey), indent=2))
+        return
+    for line in said(survey):
+        typer.echo(line)
+
+
+def said(survey: "Survey") -> list[str]:
+    """What went or would go, why, and the proof about the rest; a line each."""
+    gone = sum(survey.entries.values()) if survey.dry_run else survey.removed
+    size = _size(sum(survey.sizes.values()))
+    lines = [f"{gone} of {survey.seen} answers {'would go' if survey.dry_run else 'removed'} ({size})."]
+    lines += [f"  {reason}: {count}" for reason, count in sorted(survey.entries.items()) if count]
+    if survey.probed:
+        lines.append(f"{survey.probed} of the others held against their documents: {len(survey.stale)} stale.")
+    return lines
+
+
+def as_plain(scope: "CacheScope", survey: "Survey") -> dict[str, Any]:
+    """For machines."""
+    return {
+        "tenant": scope.tenant or None,
+        "prompt": scope.prompt or None,
+        "version": scope.version or None,
+        "document": scope.document or None,
+        "dry_run": survey.dry_run,
+        "seen": survey.seen,
+        "removed": survey.removed,
+        "entries": {str(reason): count for reason, count in survey.entries.items()},
+        "bytes": {str(reason): count for reason, count in survey.sizes.items()},
+        "probed": survey.probed,
+        "stale": list(survey.stale),
+    }
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
