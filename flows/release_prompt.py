@@ -52,7 +52,7 @@ def release_prompt(request: ReleaseRequest) -> Release:
     if file.spec.approval is Approval.REQUIRED:
         return _report(hold_for_approval(settings, clock, release, gated))
     warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version))
-    return _report(start_canary(settings, clock, release))
+    return _report(start_canary(settings, clock, release, gated))
 
 
 def _report(release: Release) -> Release:

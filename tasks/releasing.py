@@ -95,9 +95,12 @@ def hold_for_approval(settings: Settings, clock: Clock, release: ReleaseRow, gat
 
 
 @step("start canary")
-def start_canary(settings: Settings, clock: Clock, release: ReleaseRow, approved_by: str = "") -> Release:
+def start_canary(
+    settings: Settings, clock: Clock, release: ReleaseRow, gated: Gated | None = None, approved_by: str = ""
+) -> Release:
     """Set the first weight, then verify that every live gateway serves by it."""
-    row, table = reconcile.start_canary(engine_of(settings), clock, release, approved_by=approved_by)
+    evidence = {"gate": _gate_evidence(gated)} if gated else None
+    row, table = reconcile.start_canary(engine_of(settings), clock, release, approved_by=approved_by, evidence=evidence)
     push(settings, table)
     project(settings, row, {})
     return Release.of(row)

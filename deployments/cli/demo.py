@@ -1,5 +1,6 @@
 """``promptyard demo``: the whole life of a prompt on this machine, each step checked."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,8 @@ def demo(
     from deployments.cli.stack_view import StackView
     from deployments.demo.stage import lower_curtain, raise_curtain
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever ends the demo, it leaves nothing running
+        signal.signal(number, lambda *_: sys.exit(130))
     console = Console(highlight=False)
     begun = time.monotonic()
     console.print("[bold]promptyard demo[/]  real Prefect, MLflow, Redis and SQL; the model providers are simulated\n")

@@ -47,14 +47,23 @@ def canary_policy(release: ReleaseRow) -> CanarySpec:
 
 
 def start_canary(
-    engine: Engine, clock: Clock, release: ReleaseRow, *, approved_by: str = ""
+    engine: Engine,
+    clock: Clock,
+    release: ReleaseRow,
+    *,
+    approved_by: str = "",
+    evidence: Mapping[str, Any] | None = None,
 ) -> tuple[ReleaseRow, RoutingTable]:
-    """The first step of the plan; a first version has no baseline and goes straight to everybody."""
+    """The first step of the plan; a first version has no baseline and goes straight to everybody.
+
+    ``evidence`` is what the gate saw, unless an earlier step has it.
+    """
+    seen = dict(evidence or {})
     if not release.baseline:
-        step = Step("promoted", "the first version has no baseline: it passed the absolute floors", {})
+        step = Step("promoted", "the first version has no baseline: it passed the absolute floors", seen)
         return store.transition(engine, clock, release, Stage.PROMOTED, step, approved_by=approved_by)
     weight = weight_of(canary_policy(release), 0)
-    step = Step("started", f"canary starts with {weight / 100:g} % of the users", {})
+    step = Step("started", f"canary starts with {weight / 100:g} % of the users", seen)
     return store.transition(
         engine, clock, release, Stage.CANARY, step, weight=weight, plan_step=0, approved_by=approved_by
     )
