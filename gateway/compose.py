@@ -67,11 +67,13 @@ class Gateway:
     async def stop(self) -> None:
         """Close every connection; safe to call once, after the last answer."""
         await self.watcher.stop()
+        await self.documents.settle()  # a change whose caller has left must not stay committed but unpublished
         await self.close()
 
     async def close(self) -> None:
         """As ``stop``, for a gateway that was never started."""
         await self.documents.settle()
+        await self.authenticator.aclose()
         await self.authenticator.aclose()
         await self.providers.aclose()
         await self.cache_redis.aclose()

@@ -47,12 +47,12 @@ class RoutingStore:
             raise _unavailable(error) from error
 
     async def revision(self) -> int:
-        """The published revision, -1 if none is."""
+        """The published revision, -1 if none is. Not a number raises ``msgspec.DecodeError``, as ``load`` does."""
         try:
             value = await self._awaited(self._redis.hget(ROUTING_KEY, "revision"))
-            return int(value) if value is not None else -1
         except TROUBLE as error:
             raise _unavailable(error) from error
+        return -1 if value is None else _number(value)
 
     async def load(self) -> RoutingTable | None:
         """The published table. A table that does not decode raises ``msgspec.DecodeError``: keep the last good one."""
@@ -101,6 +101,10 @@ class RoutingStore:
     @staticmethod
     async def _awaited(value: Any) -> Any:
         return await value
+
+
+def _number(value: bytes) -> int:
+    return msgspec.json.decode(value, type=int)
 
 
 def _unavailable(error: Exception) -> StorageUnavailable:

@@ -52,19 +52,26 @@ class Watcher:
         self._on_swap = on_swap
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._last_refusal = ("", "")
         self.refused = 0
 
     async def start(self) -> None:
-        """Load a table from the first source that has one, then follow changes."""
-        self._load_snapshot()
-        await self.refresh(also_sql=True)
+        """Load a table from the first source that has one, then follow changes.
+
+        The copy on disk counts only while SQL, which is the truth, cannot be asked: it may be of another database.
+        """
+        if not await self._take_from_sql():
+            self._load_snapshot()
+        await self.refresh(also_sql=False)
         await self._beat()
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:  # a cancellation that meets the end of a wait inside of a library may be lost: ask again
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.1)
         with contextlib.suppress(StorageUnavailable):
             await self._store.leave(self._instance)
 
@@ -75,6 +82,8 @@ class Watcher:
                 await self._take_from_redis()
         except StorageUnavailable:
             also_sql = True
+        except msgspec.DecodeError as error:
+            self._refuse("Redis", error)
         if also_sql:
             await self._take_from_sql()
 
@@ -87,16 +96,18 @@ class Watcher:
         if table:
             self._swap(table)
 
-    async def _take_from_sql(self) -> None:
+    async def _take_from_sql(self) -> bool:
+        """Whether SQL could be asked."""
         try:
             table = await asyncio.to_thread(self._read_sql, self._router.table.revision)
         except StorageUnavailable:
-            return
+            return False
         except Exception as error:  # a broken row must not end the watch
             self._refuse("SQL", error)
-            return
+            return False
         if table:
             self._swap(table)
+        return True
 
     def _read_sql(self, known: int) -> RoutingTable | None:
         with reading(self._engine) as session:
@@ -111,11 +122,12 @@ class Watcher:
         self._save_snapshot(table)
 
     def _load_snapshot(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                self._router.swap(msgspec.json.decode(self._snapshot.read_bytes(), type=RoutingTable))
-            except (msgspec.DecodeError, OSError) as error:
-                self._refuse("the copy on disk", error)
+        try:
+            self._swap(msgspec.json.decode(self._snapshot.read_bytes(), type=RoutingTable))
+        except FileNotFoundError:
+            return
+        except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+            self._refuse("the copy on disk", error)
 
     def _save_snapshot(self, table: RoutingTable) -> None:
         draft = self._snapshot.with_suffix(f".{os.getpid()}")
@@ -127,6 +139,10 @@ class Watcher:
             log.warning("the routing table could not be kept on disk: %s", error.strerror)
 
     def _refuse(self, source: str, error: Exception) -> None:
+        refusal = (source, str(error))
+        if refusal == self._last_refusal:  # the same table at the next look
+            return
+        self._last_refusal = refusal
         self.refused += 1
         log.error("a routing table from %s cannot be read (%s): serving by the last good one", source, error)
 
@@ -148,8 +164,9 @@ class Watcher:
             if self._router.table.revision != before or loop.time() >= beat_due:
                 await self._beat()
                 beat_due = loop.time() + self._ttl / 3
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._interval)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):  # Python 3.11's wait_for may lose a cancellation
+                    await self._wake.wait()
             self._wake.clear()
 
     async def _listen(self) -> None:
