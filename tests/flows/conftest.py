@@ -27,8 +27,18 @@ from tasks.releasing import Release
 from tests.servers import CACHE_ROLE, STATE_ROLE, free_port, start_redis
 
 CONTENT = Path(__file__).parents[2] / "deployments" / "prompts" / "help-centre"
-DOCUMENTS = ("plans-and-prices", "free-trial", "invoices", "payment-methods", "warranty", "hub-lights")
-GOLDEN = ("g-001", "g-002", "g-003")
+DOCUMENTS = (
+    "plans-and-prices",
+    "free-trial",
+    "invoices",
+    "payment-methods",
+    "changing-plan",
+    "cancelling",
+    "returns-and-refunds",
+    "warranty",
+)
+GOLDEN = ("g-001", "g-002", "g-003", "g-004", "g-006", "g-007", "g-008", "g-011")
+"""With fewer than six items no comparison can be shown to lie within a margin of 0.5."""
 MUST_PASS = ("m-001", "m-002")
 READY_WITHIN = 60.0
 
@@ -50,7 +60,7 @@ class World:
         return engine_of(self.settings)
 
     def spec(self, name: str, *, must_pass: list[dict[str, Any]] | None = None, **changes: Any) -> Path:
-        """A prompt.yaml with three golden questions; ``changes`` are top-level fields."""
+        """A prompt.yaml with a few golden questions; ``changes`` are top-level fields."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         content = yaml.safe_load((CONTENT / "prompt.yaml").read_text(encoding="utf-8"))
