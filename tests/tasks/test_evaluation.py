@@ -48,7 +48,7 @@ SHORT = Assertion(type="max_words", value=1)
         (answered("nine"), None, True, None, True, "not judged: no verdict"),
         (LlmResult(None, "provider_rejected_request", "no"), None, True, 0.0, False, ""),
         (LlmResult(None, "missing_variable", "no"), None, True, 0.0, False, ""),
-        (LlmResult(None, "chain_exhausted", "down"), None, True, None, False, "chain_exhausted: down"),
+        (LlmResult(None, "all_providers_failed", "down"), None, True, None, False, "all_providers_failed: down"),
     ],
 )
 def test_the_score_of_an_answer(
@@ -72,9 +72,9 @@ def test_items_are_paired_by_id_with_all_repeats() -> None:
 
 
 def test_an_error_on_either_side_takes_the_item_out() -> None:
-    now = [evaluated("a", score=None, error="chain_exhausted: down"), evaluated("b")]
+    now = [evaluated("a", score=None, error="all_providers_failed: down"), evaluated("b")]
     before = [evaluated("a"), evaluated("b", score=None, error="not judged")]
-    assert [one.error for one in item_results(now, before, [])] == ["chain_exhausted: down", "not judged"]
+    assert [one.error for one in item_results(now, before, [])] == ["all_providers_failed: down", "not judged"]
 
 
 def test_a_first_version_has_nobody_to_be_paired_with() -> None:

@@ -42,7 +42,7 @@ EXCLUDED: list[tuple[dict[str, Any], str]] = [
     ({"layer": "exact"}, "from the cache"),
     ({"layer": "coalesced"}, "shared with another call"),
     ({"fell_back": True}, "answered by a fallback"),
-    ({"status": "failed", "error": "chain_exhausted"}, "failed outside of the prompt"),
+    ({"status": "failed", "error": "all_providers_failed"}, "failed outside of the prompt"),
     ({"status": "failed", "error": "storage_unavailable"}, "failed outside of the prompt"),
     ({"status": "failed", "error": ""}, "failed outside of the prompt"),
 ]

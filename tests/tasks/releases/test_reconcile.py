@@ -46,7 +46,7 @@ def test_a_candidate_whose_parameters_providers_reject_is_rolled_back(small_yard
 @pytest.mark.parametrize(
     "changes",
     [
-        {"status": "failed", "error": "chain_exhausted"},
+        {"status": "failed", "error": "all_providers_failed"},
         {"fell_back": True},
         {"layer": "exact"},
         {"evidence": False},
