@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +151,15 @@ class Stage:
             deployment = self._deployment(name)
             httpx.post(f"{self._api}/deployments/{deployment}/pause_deployment", timeout=30).raise_for_status()
 
-    def wait_for_run(self, deployment: str, patience: float) -> Mapping[str, Any]:
-        """The first finished run of a deployment that an event or a schedule started."""
+    def wait_for_run(self, deployment: str, since: datetime, patience: float) -> Mapping[str, Any]:
+        """The first finished run of a deployment that an event or a schedule created after ``since``."""
         wanted = self._deployment(deployment)
         query = {
             "deployments": {"id": {"any_": [wanted]}},
-            "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}},
+            "flow_runs": {
+                "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}},
+                "expected_start_time": {"after_": since.isoformat()},
+            },
             "limit": 1,
         }
         return self._until(lambda: self._first_run(query), patience, f"no run of {deployment!r} finished")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from deployments.demo.stage import PROMPT, SALT, Stage, StoryBroken, expect
@@ -113,11 +114,12 @@ class Story:
             state = self.stage.get_document(DOCUMENT)
             text = re.sub(re.escape(BEFORE), AFTER, state["text"])
             expect(text != state["text"], f"the article should say {BEFORE!r}")
+            changed_at = datetime.now(UTC)
             self.stage.put_document(DOCUMENT, state["title"], text)
             said = self.stage.ask(QUESTION)
             expect(AFTER in said.text, f"the very next answer should say {AFTER!r}, but: {said.text}")
             self.tell(f"the very next answer says {AFTER}; Prefect's event is on its way")
-            run = self.stage.wait_for_run("documents", patience=120.0)
+            run = self.stage.wait_for_run("documents", changed_at, patience=180.0)
             expect(run["state_type"] == "COMPLETED", f"update_documents ended as {run['state_type']}")
             self.playbill.links["Refresh after the change"] = self._run_link(run["id"])
             say("the very next answer was the new one; the event refreshed and warmed what was lost")
