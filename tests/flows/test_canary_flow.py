@@ -50,11 +50,15 @@ def pushed(world: World) -> dict[str, Any]:
     return {arm["version"]["version"]: arm["weight"] for arm in route["arms"]}
 
 
-def alias(name: str) -> str | None:
+def alias(name: str) -> str:
+    """The MLflow version that has the alias, empty if none has."""
     import mlflow
+    from mlflow.exceptions import MlflowException
 
-    prompt = mlflow.MlflowClient().get_prompt("acme.ramp")
-    return (prompt.aliases if prompt else {}).get(name)
+    try:
+        return str(mlflow.MlflowClient().get_prompt_version_by_alias("acme.ramp", name).version)
+    except MlflowException:
+        return ""
 
 
 def test_a_canary_that_does_harm_is_rolled_back_everywhere(world: World) -> None:
@@ -62,6 +66,7 @@ def test_a_canary_that_does_harm_is_rolled_back_everywhere(world: World) -> None
     release = world.release(world.spec("ramp", version="1.1.0"))
     assert (release.stage, release.weight_percent, release.baseline) == ("canary", 50.0, "1.0.0")
     assert pushed(world) == {"1.0.0": 5_000, "1.1.0": 5_000}
+    assert (alias("production"), alias("canary")) == ("1", "2")
 
     (held,) = advance_canaries()
     assert (held.stage, world.production("ramp")) == ("canary", "1.0.0"), "no evidence, no verdict"
@@ -79,7 +84,7 @@ def test_a_canary_that_does_harm_is_rolled_back_everywhere(world: World) -> None
     (ended,) = advance_canaries()
     assert (ended.stage, ended.weight_percent) == ("rolled_back", 0.0)
     assert (world.production("ramp"), pushed(world)) == ("1.0.0", {"1.0.0": 10_000})
-    assert (alias("production"), alias("canary")) == ("1", None)
+    assert (alias("production"), alias("canary")) == ("1", "")
     assert advance_canaries() == []
 
     import mlflow
