@@ -29,7 +29,7 @@ up: setup        ## start the local stack; Ctrl-C stops it
 	$(BIN)/promptyard up $(ARGS)
 
 test: setup      ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup     ## linters, types, architecture
 	$(BIN)/ruff check .
