@@ -54,14 +54,17 @@ def demo(
 
 
 def _play(stage: "Stage", console: "Console", begun: float) -> bool:
+    from rich.markup import escape
+
     from deployments.demo.stage import StoryBroken
     from deployments.demo.story import Story
 
     story = Story(stage, lambda line: _tell(console, line, time.monotonic() - begun))
     try:
         playbill = story.play()
-    except StoryBroken as broken:
-        console.print(f"\n[bold red]✗ The story broke:[/] {broken}")
+    except Exception as problem:  # whatever it is: say it in a line, and where to look
+        said = str(problem) if isinstance(problem, StoryBroken) else f"{type(problem).__name__}: {problem}"
+        console.print("\n[bold red]✗ The story broke:[/]", escape(said))
         console.print(f"  Logs: {stage.home.root / 'logs'}")
         return False
     _show(console, stage, playbill, time.monotonic() - begun)
