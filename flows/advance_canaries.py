@@ -58,5 +58,6 @@ def _show(release: Release, report: StepReport) -> None:
         }
         for one in decision.get("guardrails", [])
     ]
-    title = f"{release.prompt} {release.version}: {release.stage} at {release.weight_percent:g} %: {release.reason}"
+    where = f"at {release.weight_percent:g} % of the users" if release.stage == Stage.CANARY else ""
+    title = f"{release.prompt} {release.version}: {release.stage.replace('_', ' ')} {where}: {release.reason}"
     table(artifact_key("canary", release.prompt), rows, title)

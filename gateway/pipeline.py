@@ -136,8 +136,8 @@ class Pipeline:
                 return self._finish(call, still_true, Layer.EXACT, REVALIDATED, begun)
             call, reply, layer = await self._produce_once(call)
             return self._finish(call, reply, layer, found.reason, begun)
-        except PromptyardError as error:
-            self._recorder.failed(call, error, self._since(begun))
+        except Exception as error:
+            self._recorder.failed(call, _known(error), self._since(begun))
             raise
 
     async def stream(self, call: Call) -> AsyncGenerator[Delta | Answer, None]:
@@ -168,8 +168,8 @@ class Pipeline:
                     answer = self._finish(call, reply, Layer.NONE, found.reason, begun, first_token_ms)
                     recorded = True
                     yield answer
-        except PromptyardError as error:
-            self._recorder.failed(call, error, self._since(begun))
+        except Exception as error:
+            self._recorder.failed(call, _known(error), self._since(begun))
             raise
         except (asyncio.CancelledError, GeneratorExit):
             if not recorded:
@@ -283,6 +283,11 @@ class Pipeline:
 
     def _since(self, begun: float) -> float:
         return (self._clock.monotonic() - begun) * 1000
+
+
+def _known(error: Exception) -> PromptyardError:
+    """The error as the ledger names it; what nobody foresaw is an internal one, and no message of its is kept."""
+    return error if isinstance(error, PromptyardError) else PromptyardError(type(error).__name__)
 
 
 def _bind(call: Call, version: PromptVersion) -> Call:

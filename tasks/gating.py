@@ -152,7 +152,13 @@ def summarise(
         }
         for row in worst[:10]
     ]
-    figures = [{"metric": name, "value": value} for name, value in metrics.items()]
+    figures = [
+        {
+            "metric": name.replace("_", " "),
+            "value": int(value) if value == int(value) and "score" not in name else value,
+        }
+        for name, value in metrics.items()
+    ]
     return (
         f"# {version.name} {version.version}: **{verdict.outcome.value}**\n\n{against}\n\n{reasons}\n\n"
         f"{markdown_table(figures)}\n## What fell\n\n{markdown_table(shown, limit=10)}"

@@ -6,6 +6,7 @@ connections per process.
 
 import asyncio
 import atexit
+import hashlib
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,10 @@ class LlmClient:
             return LlmResult(None, error.code, error.message)
         return LlmResult(answer)
 
+    @property
+    def closed(self) -> bool:
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """Close the connections and end the thread."""
         if self._loop.is_running():
@@ -131,10 +136,12 @@ _guard = threading.Lock()
 
 def client(settings: Settings) -> LlmClient:
     """The process's client for these settings, made at the first call and closed at exit."""
-    name = repr((settings.sql_url, settings.cache_redis_url, settings.state_redis_url, settings.openai_base_url))
+    reached = settings.model_dump(mode="json", exclude={"tenant", "mlflow_tracking_uri", "alert_webhook_url"})
+    keys = (settings.openai_api_key.get_secret_value(), settings.anthropic_api_key.get_secret_value())
+    name = hashlib.sha256(repr((reached, keys)).encode()).hexdigest()
     with _guard:
         known = _clients.get(name)
-        if known is None:
+        if known is None or known.closed:
             known = _clients[name] = LlmClient(settings)
             atexit.register(known.close)
         return known

@@ -40,7 +40,8 @@ def rollback(
     if as_json:
         typer.echo(json.dumps(_as_json(name, target, undone, publication, took_ms)))
         return
-    typer.echo(f"{name} {target} serves every user again. Undone: {undone}.")
+    serving = f"{name} {target} serves every user again" if target else f"nothing serves {name} any more"
+    typer.echo(f"{serving}. Undone: {undone}.")
     typer.echo(said(publication, took_ms), err=not publication.verified)
 
 

@@ -48,7 +48,8 @@ def _bundle(session: Session, prompt: PromptRow, version: str) -> PromptVersion:
 def write_routing(session: Session, clock: Clock) -> RoutingTable:
     """Project the table anew, in the caller's transaction, and push it once that has committed.
 
-    The revision grows only when a route has changed.
+    The revision grows only when a route has changed. It is at least the time in seconds: a new database beside a Redis
+    that knows the revisions of an old one must not be taken for the older of the two.
     """
     session.flush()
     # The row is there to be locked before the first table is: two first promotions at once must not collide.
@@ -59,7 +60,7 @@ def write_routing(session: Session, clock: Clock) -> RoutingTable:
     routes = project_routes(session)
     if known.revision and known.routes == routes:
         return known
-    table = RoutingTable(revision=row.revision + 1, routes=routes, published_at=clock.now())
+    table = RoutingTable(revision=max(row.revision + 1, int(clock.now())), routes=routes, published_at=clock.now())
     row.revision, row.body, row.published_at = table.revision, msgspec.to_builtins(table), table.published_at
     return table
 

@@ -346,6 +346,13 @@ async def test_a_failed_chain_is_recorded_as_failed_and_not_kept() -> None:
     assert (world.records, world.kept) == ([("failed", "provider_timeout")], {})
 
 
+async def test_what_nobody_foresaw_is_recorded_without_its_message() -> None:
+    world = World(replies=[RuntimeError("a secret")])
+    with pytest.raises(RuntimeError):
+        await pipeline(world).answer(ask())
+    assert world.records == [("failed", "internal_error")]
+
+
 async def test_a_stream_ends_with_a_recorded_answer_that_later_calls_share() -> None:
     world = World()
     path = pipeline(world)

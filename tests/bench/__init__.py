@@ -1,0 +1,1 @@
+"""``make bench``: what is measured rather than tested. Ratios against a peer in the same run; no figure is a test."""
