@@ -63,7 +63,8 @@ def test_first_promotions_of_two_prompts_at_once_are_both_routed(yard: Yard) -> 
         releases.append(yard.open("1.0.0", prompt=prompt))
     results = at_once(*[lambda row=row: yard.move(row, Stage.PROMOTED) for row in releases])
     assert all(isinstance(result, tuple) for result in results), results
-    assert sorted(result[1].revision for result in results) == [1, 2]
+    first, second = sorted(result[1].revision for result in results)
+    assert second == first + 1
     assert yard.weights("help") == yard.weights("other") == {"1.0.0": 10_000}
 
 
