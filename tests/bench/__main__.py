@@ -25,7 +25,7 @@ CONNECTIONS = 32
 ROUNDS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """Something to load; ``against`` names the case that it is a ratio of."""
 
