@@ -44,7 +44,7 @@ def create(
 def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
     """List the keys of a tenant, revoked ones included."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from gateway.auth.keys import list_keys
 
@@ -54,7 +54,8 @@ def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
         fields = ("id", "tenant", "name", "prefix", "scopes", "created_at", "revoked_at")
         typer.echo(json.dumps([{field: getattr(row, field) for field in fields} for row in rows]))
         return
-    table = Table("id", "name", "begins with", "scopes", "state", box=None)
+    whole = Column("id", no_wrap=True, min_width=30)  # revoking needs all of it
+    table = Table(whole, "name", "begins with", "scopes", "state", box=None)
     for row in rows:
         table.add_row(
             row.id, row.name, f"{row.prefix}…", " ".join(row.scopes), "revoked" if row.revoked_at else "active"

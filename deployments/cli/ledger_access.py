@@ -11,12 +11,18 @@ if TYPE_CHECKING:
 
 
 def open_ledger() -> "tuple[Settings, Engine]":
-    """Settings of this home and an engine on its ledger. Raises StorageUnavailable when its tables are not there."""
+    """Settings of this home and an engine on its ledger. Raises StorageUnavailable when its tables are not there.
+
+    Raises StackError where nothing ever ran.
+    """
+    from deployments.stack.errors import StackError
     from gateway.errors import StorageUnavailable
     from gateway.storage.engine import make_engine
     from gateway.storage.migrate import schema_is_current
 
     settings = connected_settings()
+    if not settings.database_url and not (settings.home / "ledger.db").exists():
+        raise StackError(f"no stack has run in {settings.home}", hint="'promptyard up' starts one.")
     engine = make_engine(settings.sql_url, timeout=settings.sql_timeout)
     if not schema_is_current(engine):
         raise StorageUnavailable(

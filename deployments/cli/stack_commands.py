@@ -33,7 +33,7 @@ def up(
     if lock_owner(home.lock_file):
         state = load_stack(home)
         if state and state.phase is Phase.READY:
-            print_running(home, state)
+            print_running(home, state, already=True)
             return
     if detach:
         arguments = ["-m", "deployments.stack.daemon", *(["--simulator"] if simulator else [])]

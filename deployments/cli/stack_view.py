@@ -96,10 +96,13 @@ class StackView:
             self._live = None
 
 
-def print_running(home: StackHome, state: StackState, *, foreground: bool = False, out: Console = console) -> None:
+def print_running(
+    home: StackHome, state: StackState, *, foreground: bool = False, already: bool = False, out: Console = console
+) -> None:
     """The addresses, the key's place, the logs."""
     took = f" in {state.ready_at - state.started_at:.0f} s" if state.ready_at else ""
-    out.print(f"\n[bold green]promptyard is up[/]{took if foreground else ''}")
+    says = "promptyard is up already: nothing was started" if already else "promptyard is up"
+    out.print(f"\n[bold green]{says}[/]{took if foreground else ''}")
     table = Table.grid(padding=(0, 2))
     for name, label in _NAMES.items():
         if name in state.urls:

@@ -92,6 +92,7 @@ def local_services(home: StackHome, choices: Choices, at: Addresses, programs: P
                 module(_PREPARE + "deployments", str(programs.prefect_file)),
                 Exits(),
                 after=("work-pool", "cache-redis", "state-redis", "database"),
+                patience=300.0,  # Prefect on SQLite now and then waits a minute for its own lock
             ),
         ),
     ]
