@@ -79,6 +79,24 @@ class Conflict(PromptyardError):
     default_hint = "Read the current state and try again."
 
 
+class IdempotencyConflict(Conflict):
+    code = "idempotency_conflict"
+    default_hint = "This Idempotency-Key was used with another body: send a new key with a new request."
+
+
+class UnknownTool(NotFound):
+    code = "unknown_tool"
+    default_hint = "GET /v1/tools lists what is registered."
+
+
+class ToolFailed(PromptyardError):
+    """A registered tool raised or took too long."""
+
+    code = "tool_failed"
+    status = 502
+    default_hint = "Look for the call id in the gateway's log; the tool's own message is not shown."
+
+
 class RateLimited(PromptyardError):
     code = "rate_limited"
     status = 429

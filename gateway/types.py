@@ -43,6 +43,8 @@ class Layer(StrEnum):
 
     EXACT = "exact"
     COALESCED = "coalesced"
+    STALE = "stale"
+    """The last good answer, past its TTL and within its provenance, because every provider is down."""
     NONE = "none"
 
 
@@ -65,11 +67,20 @@ class ModelRef(Struct, frozen=True, order=True):
 
 
 class Usage(Struct, frozen=True):
-    """Tokens. ``input_tokens`` include the cached ones."""
+    """Tokens. ``input_tokens`` include those read from and those written to the provider's prompt cache."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+        )
 
 
 class Cost(Struct, frozen=True):
@@ -118,6 +129,8 @@ class CachePolicy(Struct, frozen=True):
     above_zero: bool = False
     """Whether answers above temperature 0 may be kept."""
     warm_top: int = 50
+    stale_for: float = 0.0
+    """Seconds past its TTL for which an answer may still be served, marked stale, while every provider is down."""
 
 
 class PromptVersion(Struct, frozen=True, kw_only=True):
@@ -138,6 +151,8 @@ class PromptVersion(Struct, frozen=True, kw_only=True):
     total_timeout: float = 30.0
     personal: bool = False
     daily_budget_usd: float | None = None
+    tools: tuple[str, ...] = ()
+    """Registered tools that the gateway itself executes when the model asks for them."""
 
     @property
     def ref(self) -> str:
@@ -179,12 +194,24 @@ class RoutingTable(Struct, frozen=True):
     published_at: float = 0.0
 
 
+class KeyLimits(Struct, frozen=True):
+    """What one API key may use; None is without limit. A day is one of UTC."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    daily_budget_usd: float | None = None
+
+
+NO_LIMITS = KeyLimits()
+
+
 class Principal(Struct, frozen=True):
     """Who is behind an API key."""
 
     tenant: str
     key_id: str
     scopes: frozenset[str] = frozenset()
+    limits: KeyLimits = NO_LIMITS
 
 
 class Passage(Struct, frozen=True):
@@ -204,6 +231,8 @@ class Call(Struct, frozen=True, kw_only=True):
     tenant: str
     received_at: float
     key_id: str = ""
+    limits: KeyLimits = NO_LIMITS
+    """Of the key."""
     origin: Origin = Origin.LIVE
     # what was asked
     prompt: str = ""
@@ -220,6 +249,8 @@ class Call(Struct, frozen=True, kw_only=True):
     cache: CacheMode = CacheMode.DEFAULT
     repeat: int = 0
     """Part of the key: an evaluation's repeats are real, and re-running it is free."""
+    tools: tuple[str, ...] = ()
+    """Registered tools that a raw call asks the gateway to execute; a managed prompt names its own."""
     # what routing decided
     version: PromptVersion | None = None
     arm: str = ""

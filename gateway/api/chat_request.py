@@ -40,6 +40,7 @@ def read_call(
         id=call_id,
         tenant=principal.tenant,
         key_id=principal.key_id,
+        limits=principal.limits,
         received_at=now,
         origin=_origin(options, principal),
         prompt=name,

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -14,7 +14,7 @@ from gateway.clock import Clock
 from gateway.errors import Forbidden, Overloaded, StorageUnavailable, Unauthenticated
 from gateway.storage.engine import reading
 from gateway.storage.models import ApiKeyRow
-from gateway.types import Principal
+from gateway.types import NO_LIMITS, KeyLimits, Principal
 
 _LONGEST_KEY = 200
 _MOST_KNOWN = 10_000
@@ -116,7 +116,12 @@ class Authenticator:
             raise StorageUnavailable("the keys cannot be read") from error
         if row is None or row.revoked_at is not None:
             return None
-        return Principal(tenant=row.tenant, key_id=row.id, scopes=frozenset(row.scopes))
+        return Principal(
+            tenant=row.tenant,
+            key_id=row.id,
+            scopes=frozenset(row.scopes),
+            limits=convert(row.limits, KeyLimits) if row.limits else NO_LIMITS,
+        )
 
 
 def require(principal: Principal, scope: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from gateway.errors import PromptyardError, ProviderError
 from gateway.types import Answer, Attempt, Call, Cost, Layer, Message
@@ -49,6 +49,8 @@ class CallRecord(TypedDict):
     question: str | None
     answer: str | None
     context: str | None
+    kind: NotRequired[str]  # not in the spool lines of version 0.1.0
+    explanation: NotRequired[dict[str, Any]]
 
 
 class ScoreRecord(TypedDict):
@@ -178,6 +180,8 @@ def _asked(call: Call, content: bool) -> CallRecord:
         "question": question_of(call) if content else None,
         "answer": None,
         "context": _context(call) if content else None,
+        "kind": "chat",
+        "explanation": {},
     }
 
 

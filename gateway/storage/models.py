@@ -65,6 +65,10 @@ class CallRow(Base):
     answer: Mapped[str | None] = mapped_column(Text)
     context: Mapped[str | None] = mapped_column(Text)
     """The passages that grounded the answer, as the model saw them."""
+    kind: Mapped[str] = mapped_column(String(16), default="chat")
+    """chat or embedding."""
+    explanation: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    """What else the path decided, for ``GET /v1/calls/{id}``: milliseconds per stage, limits, tools, replays."""
 
     __table_args__ = (
         Index("ix_calls_prompt_time", "tenant", "prompt", "started_at"),
@@ -258,6 +262,86 @@ class ApiKeyRow(Base):
     scopes: Mapped[list[str]] = mapped_column(Json, default=list)
     created_at: Mapped[float] = mapped_column(Float)
     revoked_at: Mapped[float | None] = mapped_column(Float)
+    limits: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    """``requests_per_minute``, ``tokens_per_minute``, ``daily_budget_usd``; what is missing is not limited."""
+
+
+class IdempotencyRow(Base):
+    """A caller's Idempotency-Key: claimed by the call that works on it, then holding what it answered.
+
+    (tenant, key) is unique here, so that a lost Redis cannot make a call twice.
+    """
+
+    __tablename__ = "idempotency"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    key: Mapped[str] = mapped_column(Key, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    """SHA-256 (hex) of endpoint and body: the same key with another one is refused."""
+    call_id: Mapped[str] = mapped_column(String(40))
+    """Kept when another worker takes over from a dead one, so that the ledger has one row all the same."""
+    owner: Mapped[str] = mapped_column(String(120), default="")
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
+    outcome: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """What was answered, as the API keeps it; NULL while under way."""
+    created_at: Mapped[float] = mapped_column(Float)
+    expires_at: Mapped[float] = mapped_column(Float, index=True)
+
+
+class JobRow(Base):
+    """Long work that was accepted with 202. ``state`` is changed by compare-and-set; items tell how far it is."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Key)
+    key_id: Mapped[str] = mapped_column(String(40), default="")
+    kind: Mapped[str] = mapped_column(String(24))
+    """completion (bulk) or import (documents)."""
+    state: Mapped[str] = mapped_column(String(16))
+    """queued, running, cancelling, succeeded, failed, cancelled."""
+    request: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    """What all items share, as validated."""
+    total: Mapped[int] = mapped_column(Integer, default=0)
+    error: Mapped[str] = mapped_column(Text, default="")
+    flow_run: Mapped[str] = mapped_column(String(64), default="")
+    lease_owner: Mapped[str] = mapped_column(String(120), default="")
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
+    created_at: Mapped[float] = mapped_column(Float)
+    started_at: Mapped[float | None] = mapped_column(Float)
+    finished_at: Mapped[float | None] = mapped_column(Float)
+
+    __table_args__ = (Index("ix_jobs_tenant_time", "tenant", "created_at"), Index("ix_jobs_state", "state"))
+
+
+class JobItemRow(Base):
+    """One piece of a job. Finished once; a run that takes over goes on with those that are not."""
+
+    __tablename__ = "job_items"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    input: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    state: Mapped[str] = mapped_column(String(16), default="waiting")
+    """waiting, done, failed."""
+    call_id: Mapped[str] = mapped_column(String(40), default="")
+    output: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    error: Mapped[str] = mapped_column(Text, default="")
+
+
+class TurnRow(Base):
+    """One exchange of a conversation: what the user said and what was answered. Written once."""
+
+    __tablename__ = "turns"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    conversation: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    prompt: Mapped[str] = mapped_column(Key)
+    messages: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    """The messages that this exchange added, the assistant's last."""
+    call_id: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[float] = mapped_column(Float, index=True)
 
 
 class OutboxRow(Base):
