@@ -47,7 +47,11 @@ async def read_body(request: Request) -> bytes:
 
 async def read_json(request: Request) -> Mapping[str, Any]:
     """The body as a JSON object. Raises MalformedBody, BodyTooLarge."""
-    body = await read_body(request)
+    return decode_object(await read_body(request))
+
+
+def decode_object(body: bytes) -> Mapping[str, Any]:
+    """The JSON object that the bytes spell. Raises MalformedBody."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
