@@ -21,6 +21,9 @@ def register(app: typer.Typer) -> None:
 def rollback(
     name: Annotated[str, typer.Argument(help="The prompt.")],
     to: Annotated[str, typer.Option("--to", help="A registered version; by default the one that served before.")] = "",
+    bad: Annotated[
+        str, typer.Option("--from", help="Only if this version still serves somebody: safe to repeat.")
+    ] = "",
     by: Annotated[str, typer.Option("--by", help="Who decided; kept with the release.")] = "",
     tenant: Annotated[str, typer.Option("--tenant", help="Whose prompt; PROMPTYARD_TENANT by default.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
@@ -28,12 +31,14 @@ def rollback(
     """Close an open release, or go back to the version before. Every gateway follows within a second."""
     from gateway.clock import SystemClock
     from tasks.releases.publishing import publish
-    from tasks.releases.store import roll_back
+    from tasks.releases.store import StandingChanged, roll_back, standing
 
     settings, engine = open_ledger()
-    target, undone, table = roll_back(
-        engine, SystemClock(), tenant=tenant or settings.tenant, prompt=name, to=to, actor=by
-    )
+    owner = tenant or settings.tenant
+    seen = standing(engine, owner, name)
+    if bad and bad not in (seen.production, seen.candidate):
+        raise StandingChanged(f"{name} {bad} serves nobody: {seen.production or 'nothing'} is in production")
+    target, undone, table = roll_back(engine, SystemClock(), tenant=owner, prompt=name, to=to, actor=by, expected=seen)
     committed = time.monotonic()
     publication = publish(settings, table, patience=2.0)
     took_ms = 1000 * (time.monotonic() - committed)

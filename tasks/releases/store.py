@@ -21,6 +21,7 @@ from gateway.storage.engine import reading, writing
 from gateway.storage.models import PromptRow, PromptVersionRow, ReleaseRow, ReleaseStepRow
 from gateway.storage.upsert import insert_missing
 from gateway.types import RoutingTable
+from tasks.releases.history import version_before
 from tasks.releases.stages import Stage, may_go
 
 
@@ -37,6 +38,22 @@ class StaleRelease(Conflict):
 class DuplicateVersion(Conflict):
     code = "duplicate_version"
     default_hint = "Raise 'version' in prompt.yaml: a version never changes once it is registered."
+
+
+class StandingChanged(Conflict):
+    code = "standing_changed"
+    default_hint = "Somebody else was faster. Look at 'promptyard versions NAME'; repeat it if it is still needed."
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What serves a prompt as somebody saw it; fields are empty where there is nothing."""
+
+    production: str
+    release: str
+    """Id of the open release."""
+    candidate: str
+    """Version of the open release."""
 
 
 @dataclass(frozen=True)
@@ -235,20 +252,35 @@ def _move(
         row.weight = 10_000 if there is Stage.PROMOTED else 0
     if there is Stage.PROMOTED:
         prompt = _prompt(session, row.tenant, row.prompt)
-        _set_production(prompt, row.version, now)
+        _set_production(prompt, row.version, now, previous=prompt.production)
     _add_step(session, clock, row, step)
     session.flush()
     return write_routing(session, clock)
 
 
+def standing(engine: Engine, tenant: str, prompt: str) -> Standing:
+    """What a rollback would undo, for its ``expected``. Raises NotFound."""
+    with reading(engine) as session:
+        return _standing(_prompt(session, tenant, prompt), _open_release(session, tenant, prompt))
+
+
 def roll_back(
-    engine: Engine, clock: Clock, *, tenant: str, prompt: str, to: str = "", actor: str = ""
+    engine: Engine,
+    clock: Clock,
+    *,
+    tenant: str,
+    prompt: str,
+    to: str = "",
+    actor: str = "",
+    expected: Standing | None = None,
 ) -> tuple[str, str, RoutingTable]:
     """Back to a version that served before: (version in production, what was undone, table to push).
 
     With an open release: it is closed, and the stable version gets every user again; where there is none, as before a
-    first promotion, the version returned is empty. Without: production goes to the previous version. ``to`` names any
-    registered version. Raises NotFound, or Conflict when there is no way back.
+    first promotion, the version returned is empty. Without: production goes to the previous version, and a second
+    rollback further back along the promotions, never to what was left. ``to`` names any registered version. Raises
+    NotFound, Conflict when there is no way back, or StandingChanged unless what serves is still what ``expected`` says:
+    of two people who see the same incident one rolls back.
     """
     with writing(engine) as session:
         row = _prompt(session, tenant, prompt)
@@ -256,6 +288,9 @@ def roll_back(
         undone: list[str] = []
         table: RoutingTable | None = None
         release = _open_release(session, tenant, prompt)
+        if expected is not None and expected != (found := _standing(row, release)):
+            beside = f" beside a release of {found.candidate}" if found.candidate else ""
+            raise StandingChanged(f"{prompt} has changed meanwhile: {found.production or 'nothing'} serves{beside}")
         if release is not None:
             undone.append(f"release {release.id} of {release.version}")
             table = _move(
@@ -263,11 +298,13 @@ def roll_back(
             )
         target = to or (row.production if release is not None else row.previous)
         if not target and release is None:
-            raise Conflict(f"{prompt} has no earlier version in production", hint="Name one: --to VERSION.")
+            hint = f"'promptyard versions {prompt}' lists what there is; name one: --to VERSION."
+            raise Conflict(f"{prompt} has no earlier version in production to go back to", hint=hint)
         if target != row.production:
             _version(session, tenant, prompt, target)
             undone.append(f"{prompt} {row.production} in production")
-            _set_production(row, target, clock.now())
+            before = version_before(session, tenant, prompt, target, leaving=row.production)
+            _set_production(row, target, clock.now(), previous=before)
             session.flush()
             table = write_routing(session, clock)
         if table is None:
@@ -359,9 +396,13 @@ def _open_release(session: Session, tenant: str, prompt: str) -> ReleaseRow | No
     return session.scalar(select(ReleaseRow).where(ReleaseRow.open_slot == f"{tenant}/{prompt}").with_for_update())
 
 
-def _set_production(prompt: PromptRow, version: str, now: float) -> None:
-    if prompt.production and prompt.production != version:
-        prompt.previous = prompt.production
+def _standing(prompt: PromptRow, release: ReleaseRow | None) -> Standing:
+    return Standing(prompt.production, release.id if release else "", release.version if release else "")
+
+
+def _set_production(prompt: PromptRow, version: str, now: float, *, previous: str) -> None:
+    if prompt.production != version:
+        prompt.previous = previous
     prompt.production, prompt.updated_at = version, now
     prompt.revision += 1
 

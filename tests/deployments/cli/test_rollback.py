@@ -48,6 +48,23 @@ def test_production_goes_to_the_version_before_with_redis_down(promptyard: Promp
     assert "follows from SQL within a second" in result.stderr
 
 
+def test_again_does_not_bring_the_bad_version_back(promptyard: Promptyard, two_versions: Engine) -> None:
+    promptyard("rollback", PROMPT)
+    error = promptyard("rollback", PROMPT).exception
+    assert isinstance(error, Conflict)
+    assert "no earlier version" in error.message
+    assert f"promptyard versions {PROMPT}" in error.hint
+    assert production(two_versions) == "1.0.0"
+
+
+def test_a_version_that_no_longer_serves_is_not_rolled_back_again(promptyard: Promptyard, two_versions: Engine) -> None:
+    assert promptyard("rollback", PROMPT, "--from", "1.1.0").exit_code == 0
+    error = promptyard("rollback", PROMPT, "--from", "1.1.0").exception
+    assert isinstance(error, Conflict)
+    assert "1.1.0 serves nobody: 1.0.0 is in production" in error.message
+    assert production(two_versions) == "1.0.0"
+
+
 def test_an_open_canary_is_closed_and_says_who_did_it(
     promptyard: Promptyard, two_versions: Engine, clock: ManualClock
 ) -> None:

@@ -86,6 +86,18 @@ def test_a_rollback_against_a_promotion_ends_in_one_truth(yard: Yard) -> None:
         assert not store.open_releases(yard.engine)
 
 
+def test_many_rollbacks_of_one_incident_roll_back_once(yard: Yard) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        yard.promote(version)
+        yard.clock.advance(1)
+    seen = store.standing(yard.engine, "acme", "help")
+    results = at_once(
+        *[lambda: store.roll_back(yard.engine, yard.clock, tenant="acme", prompt="help", expected=seen)] * THREADS
+    )
+    assert sorted(type(result).__name__ for result in results) == ["StandingChanged"] * (THREADS - 1) + ["tuple"]
+    assert store.get_prompt(yard.engine, "acme", "help").production == "1.1.0"
+
+
 def test_one_of_many_gets_the_lease(yard: Yard) -> None:
     release = yard.canary()
     owners = [
