@@ -46,6 +46,13 @@ class BodyTooLarge(PromptyardError):
     default_hint = "Send less, or raise PROMPTYARD_MAX_BODY_BYTES."
 
 
+class RequestTimeout(PromptyardError):
+    code = "request_timeout"
+    status = 408
+    retryable = True
+    default_hint = "Send the whole body at once."
+
+
 class Unauthenticated(PromptyardError):
     code = "unauthenticated"
     status = 401
@@ -71,6 +78,11 @@ class UnknownPrompt(NotFound):
 class UnknownDocument(NotFound):
     code = "unknown_document"
     default_hint = "Check the collection and the id."
+
+
+class UnknownJob(NotFound):
+    code = "unknown_job"
+    default_hint = "GET /v1/jobs lists the jobs that are kept."
 
 
 class Conflict(PromptyardError):
@@ -102,6 +114,11 @@ class RateLimited(PromptyardError):
     status = 429
     retryable = True
     default_hint = "Wait for Retry-After seconds."
+
+
+class TooManyJobs(RateLimited):
+    code = "too_many_jobs"
+    default_hint = "Wait until one has finished, or cancel one: GET /v1/jobs lists them."
 
 
 class BudgetExhausted(PromptyardError):

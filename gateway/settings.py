@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     )
     spool_max_bytes: int = Field(512_000_000, ge=1_000_000, description="Undelivered ledger records a worker may hold.")
     heartbeat_ttl: float = Field(3.0, gt=0)
+    job_max_items: int = Field(10_000, ge=1, le=100_000, description="Items that one job may have.")
+    job_max_open: int = Field(20, ge=1, description="Jobs of a tenant that may be unfinished at once.")
+    job_retention: float = Field(604_800.0, gt=0, description="Seconds that a finished job and its results are kept.")
+    import_root: str = Field(
+        "", description="Folder on the control plane's disk that jobs may import from, by tenant; empty: none may."
+    )
     prefect_api_url: str = Field("", description="Where the outbox posts events; empty keeps them in the outbox.")
     mlflow_tracking_uri: str = Field("", description="MLflow server of the control plane.")
     alert_webhook_url: SecretStr = SecretStr("")

@@ -28,6 +28,8 @@ class Origin(StrEnum):
     WARM = "warm"
     MIRROR = "mirror"
     PROBE = "probe"
+    JOB = "job"
+    """An item of a bulk job."""
 
 
 class CacheMode(StrEnum):

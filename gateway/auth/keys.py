@@ -11,7 +11,7 @@ from gateway.errors import InvalidRequest, NotFound
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import ApiKeyRow
 
-SCOPES = frozenset({"chat", "feedback", "documents:read", "documents:write", "prompts:read", "admin"})
+SCOPES = frozenset({"chat", "feedback", "documents:read", "documents:write", "prompts:read", "jobs", "admin"})
 """What a key may be allowed; ``admin`` includes all the others."""
 
 PREFIX = "py_"

@@ -303,6 +303,10 @@ class JobRow(Base):
     request: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     """What all items share, as validated."""
     total: Mapped[int] = mapped_column(Integer, default=0)
+    done: Mapped[int] = mapped_column(Integer, default=0)
+    failed: Mapped[int] = mapped_column(Integer, default=0)
+    cost_usd: Mapped[Decimal] = mapped_column(Money, default=Decimal(0))
+    """Of the finished items, as far as their price is known."""
     error: Mapped[str] = mapped_column(Text, default="")
     flow_run: Mapped[str] = mapped_column(String(64), default="")
     lease_owner: Mapped[str] = mapped_column(String(120), default="")
@@ -324,9 +328,15 @@ class JobItemRow(Base):
     input: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     state: Mapped[str] = mapped_column(String(16), default="waiting")
     """waiting, done, failed."""
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    """How often it was tried and ended in an error that may pass."""
     call_id: Mapped[str] = mapped_column(String(40), default="")
     output: Mapped[dict[str, Any] | None] = mapped_column(Json)
-    error: Mapped[str] = mapped_column(Text, default="")
+    error: Mapped[str] = mapped_column(String(64), default="")
+    """The error's code."""
+    message: Mapped[str] = mapped_column(Text, default="")
+    cost_usd: Mapped[Decimal | None] = mapped_column(Money)
+    """None: nothing was asked, or the price is unknown."""
 
 
 class TurnRow(Base):

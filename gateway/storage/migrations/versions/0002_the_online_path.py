@@ -10,6 +10,7 @@ branch_labels = None
 depends_on = None
 
 JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+MONEY = sa.Numeric(18, 10).with_variant(sa.Float(53, asdecimal=True, decimal_return_scale=10), "sqlite")
 
 
 def upgrade() -> None:
@@ -39,6 +40,9 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("request", JSON, nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("cost_usd", MONEY, nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("flow_run", sa.String(length=64), nullable=False),
         sa.Column("lease_owner", sa.String(length=120), nullable=False),
@@ -56,9 +60,12 @@ def upgrade() -> None:
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("input", JSON, nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("call_id", sa.String(length=40), nullable=False),
         sa.Column("output", JSON, nullable=True),
-        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("error", sa.String(length=64), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("cost_usd", MONEY, nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"]),
         sa.PrimaryKeyConstraint("job_id", "seq"),
     )
