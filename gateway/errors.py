@@ -96,6 +96,14 @@ class IdempotencyConflict(Conflict):
     default_hint = "This Idempotency-Key was used with another body: send a new key with a new request."
 
 
+class IdempotencyBusy(Conflict):
+    """The first call with this Idempotency-Key is still under way."""
+
+    code = "idempotency_in_progress"
+    retryable = True
+    default_hint = "Wait for Retry-After seconds and send the same request with the same key."
+
+
 class UnknownTool(NotFound):
     code = "unknown_tool"
     default_hint = "GET /v1/tools lists what is registered."
