@@ -2,22 +2,39 @@
 
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from gateway import compose as composition
 from gateway import pricing
 from gateway.api import documents, feedback, health, prompts, responses
 from gateway.api.chat import chat_completions
+from gateway.api.serving import Answering
 from gateway.errors import PromptyardError
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
+
+ANSWERING: Mapping[str, Answering] = {"/v1/chat/completions": chat_completions}
+"""The endpoints that answer calls, by path: asked before any routing or middleware."""
+
+
+class GatewayApp(FastAPI):
+    """FastAPI for everything but the hot paths, whose routes are there for their schemas and for other methods."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and (hot := ANSWERING.get(scope["path"])):
+            scope["app"] = self
+            await hot(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -36,13 +53,13 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await gateway.stop()
 
-    app = FastAPI(title="promptyard gateway", version="0.1.0", lifespan=lifespan)
+    app = GatewayApp(title="promptyard gateway", version="0.1.0", lifespan=lifespan)
     app.add_exception_handler(PromptyardError, responses.on_promptyard_error)
     app.add_exception_handler(RequestValidationError, responses.on_validation_error)
     app.add_exception_handler(HTTPException, responses.on_http_error)
     app.add_middleware(responses.ContainDefects)
-    # A plain route: FastAPI's per-route machinery would cost more than the rest of a cached answer.
-    app.add_route("/v1/chat/completions", chat_completions, methods=["POST"])
+    for path, endpoint in ANSWERING.items():
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
     for resource in (feedback, documents, prompts, health):
         app.include_router(resource.router)
     return app

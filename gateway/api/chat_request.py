@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from gateway.api.serving import Asker
 from gateway.errors import InvalidRequest
 from gateway.types import CacheMode, Call, Message, ModelRef, Origin, Principal
 
@@ -12,9 +13,7 @@ _OPTIONS = frozenset({"cache", "personal", "origin"})
 _LONGEST_MODEL = 400
 
 
-def read_call(
-    body: Mapping[str, Any], *, call_id: str, now: float, principal: Principal, providers: Collection[str]
-) -> Call:
+def read_call(body: Mapping[str, Any], asker: Asker) -> Call:
     """A Call from the body. Raises InvalidRequest, naming the field.
 
     ``model`` is ``prompt:<name>`` or ``prompt:<name>@<version>`` for a managed prompt, and ``gpt-...``, ``claude-...``
@@ -36,18 +35,19 @@ def read_call(
         raise InvalidRequest("'variables' are for managed prompts", hint="Write model='prompt:<name>'.")
     params = {key: value for key, value in body.items() if key not in _OURS and value is not None}
     _check_params(params)
+    principal = asker.principal
     return Call(
-        id=call_id,
+        id=asker.call_id,
         tenant=principal.tenant,
         key_id=principal.key_id,
         limits=principal.limits,
-        received_at=now,
+        received_at=asker.now,
         origin=_origin(options, principal),
         prompt=name,
         pinned=pinned,
         variables=_object(body, "variables"),
         messages=_messages(body.get("messages"), required=not name),
-        model="" if name else str(model_ref(model, providers)),
+        model="" if name else str(model_ref(model, asker.providers)),
         params=params,
         user=_user(body.get("user")),
         stream=_stream(body),

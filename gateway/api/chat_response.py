@@ -69,21 +69,6 @@ def provenance(answer: Answer) -> dict[str, Any]:
     }
 
 
-def headers(answer: Answer) -> dict[str, str]:
-    call, reply = answer.call, answer.reply
-    values = {
-        "x-promptyard-call-id": call.id,
-        "x-promptyard-cache": answer.layer.value,
-        "x-promptyard-provider": reply.provider,
-        "x-promptyard-model": reply.model,
-        "x-promptyard-attempts": str(len(reply.attempts)),
-        "x-promptyard-cost-usd": "unknown" if answer.paid_usd is None else f"{answer.paid_usd:f}",
-    }
-    if call.version:
-        values["x-promptyard-prompt"] = call.version.ref
-    return {name: value.encode("latin-1", "replace").decode("latin-1") for name, value in values.items()}
-
-
 def _delta(piece: Delta) -> Mapping[str, Any]:
     """In streams, tool calls are numbered; in a whole message, such as a kept one, they are not."""
     tools = piece.delta.get("tool_calls")

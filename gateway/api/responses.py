@@ -16,6 +16,9 @@ from gateway.errors import InvalidRequest, NotFound, PromptyardError
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
+RawHeaders = list[tuple[bytes, bytes]]
+"""Response headers as ASGI takes them."""
+
 
 class MethodNotAllowed(InvalidRequest):
     code = "method_not_allowed"
@@ -46,7 +49,7 @@ def error_body(error: PromptyardError, call_id: str | None = None) -> dict[str, 
     }
 
 
-def error_response(error: PromptyardError, call_id: str | None = None) -> Response:
+def error_headers(error: PromptyardError, call_id: str | None = None) -> dict[str, str]:
     headers: dict[str, str] = {}
     if error.retry_after is not None or error.status in (429, 503):
         headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
@@ -54,7 +57,11 @@ def error_response(error: PromptyardError, call_id: str | None = None) -> Respon
         headers["WWW-Authenticate"] = "Bearer"
     if call_id:
         headers["x-promptyard-call-id"] = call_id
-    return JsonResponse(error_body(error, call_id), status_code=error.status, headers=headers)
+    return headers
+
+
+def error_response(error: PromptyardError, call_id: str | None = None) -> Response:
+    return JsonResponse(error_body(error, call_id), status_code=error.status, headers=error_headers(error, call_id))
 
 
 async def on_promptyard_error(request: Request, error: Exception) -> Response:
@@ -88,11 +95,14 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
     return response
 
 
-def unexpected(error: Exception, where: str, call_id: str | None = None) -> Response:
-    """A defect of ours, in the log by its type and place: its message could hold a prompt or a key."""
+def unexpected(error: Exception, where: str, call_id: str | None = None) -> PromptyardError:
+    """A defect of ours, in the log by its type and place: its message could hold a prompt or a key.
+
+    Returns what the caller is told.
+    """
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("unexpected %s at %s, call %s\n%s", type(error).__name__, where, call_id or "-", frames)
-    return error_response(PromptyardError("something went wrong inside the gateway"), call_id)
+    return PromptyardError("something went wrong inside the gateway")
 
 
 class ContainDefects:
@@ -115,7 +125,7 @@ class ContainDefects:
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
-            response = unexpected(error, scope["path"])
+            response = error_response(unexpected(error, scope["path"]))
             if started:  # a status was sent already: only a cut connection tells that the rest is missing
                 raise ConnectionAbortedError("the answer ended early") from None
             await response(scope, receive, send)
