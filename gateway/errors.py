@@ -104,6 +104,11 @@ class IdempotencyBusy(Conflict):
     default_hint = "Wait for Retry-After seconds and send the same request with the same key."
 
 
+class UnknownModel(NotFound):
+    code = "unknown_model"
+    default_hint = "GET /v1/models lists what this gateway knows by name."
+
+
 class UnknownTool(NotFound):
     code = "unknown_tool"
     default_hint = "GET /v1/tools lists what is registered."
