@@ -113,5 +113,5 @@ class Metrics:
 
     def _labels(self, call: Call) -> tuple[str, str]:
         if call.version is None:
-            return "raw", ""
+            return ("raw" if call.kind == "chat" else call.kind), ""
         return self._prompt(call.version.name), self._version(call.version.version)

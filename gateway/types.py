@@ -253,6 +253,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """Part of the key: an evaluation's repeats are real, and re-running it is free."""
     tools: tuple[str, ...] = ()
     """Registered tools that a raw call asks the gateway to execute; a managed prompt names its own."""
+    kind: str = "chat"
+    """chat or embedding."""
     # what routing decided
     version: PromptVersion | None = None
     arm: str = ""

@@ -83,7 +83,7 @@ def call_record(answer: Answer, content: bool) -> CallRecord:
     record["cost_usd"], record["saved_usd"] = answer.paid_usd, answer.saved_usd
     record["price"] = _price(cost)
     record["documents"] = list(reply.documents)
-    record["answer"] = reply.text if content else None
+    record["answer"] = reply.text if content and answer.call.kind == "chat" else None
     return record
 
 
@@ -177,10 +177,10 @@ def _asked(call: Call, content: bool) -> CallRecord:
         "price": {},
         "documents": [],
         "variables": (_own_variables(call) or None) if content else None,
-        "question": question_of(call) if content else None,
+        "question": question_of(call) if content and call.kind == "chat" else None,
         "answer": None,
         "context": _context(call) if content else None,
-        "kind": "chat",
+        "kind": call.kind,
         "explanation": {},
     }
 
