@@ -1,1 +1,4 @@
-"""Texts to unit vectors: the port, the built-in lexical embedder and the one behind an OpenAI-compatible endpoint."""
+"""Texts to unit vectors: the port, the built-in lexical embedder, and models of OpenAI-compatible servers.
+
+Composites implement the port: ``MicroBatcher`` asks once for many callers, ``Resilient`` tries again within bounds.
+"""

@@ -1,13 +1,30 @@
-"""Which embedder the settings ask for."""
+"""Which embedder the settings ask for, and which embedding models they let callers name."""
 
-from gateway.embedding.base import Embedder
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from gateway.clock import Clock
+from gateway.embedding.base import Embedder, EmbeddingModel, Options
+from gateway.embedding.batching import MicroBatcher
+from gateway.embedding.catalogue import Catalogue, MakeModel
 from gateway.embedding.lexical import LexicalEmbedder
-from gateway.settings import Settings
+from gateway.embedding.resilient import Budget, Circuit, Resilient
+from gateway.settings import ChainSettings, ProviderSettings, Settings
 from gateway.types import ModelRef
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+_MOST_CIRCUITS = 1024
 
 
 def build_embedder(settings: Settings) -> Embedder:
-    """Raises ``ValueError`` when the embedding model names no known provider, or one that has no embeddings."""
+    """What searches and documents are embedded by; a remote one asks once for what is asked at the same moment.
+
+    Nothing is tried again: a search has no time for it, and a document write is repeated by its caller.
+    Raises ``ValueError`` when the embedding model names no known provider, or one that has no embeddings.
+    """
     if settings.embedder == "lexical":
         return LexicalEmbedder()
     from gateway.embedding.openai_endpoint import OpenAIEmbedder  # the SDK takes a second to import
@@ -21,11 +38,58 @@ def build_embedder(settings: Settings) -> Embedder:
             f"PROMPTYARD_EMBEDDING_MODEL={settings.embedding_model!r}: {ref.provider!r} is no provider with OpenAI's "
             f"protocol; there are: {fitting}"
         )
-    return OpenAIEmbedder(
-        provider=ref.provider,
-        model=ref.model,
+    client = _open(provider, settings.chain)
+    return MicroBatcher(OpenAIEmbedder(provider=ref.provider, model=ref.model, client=client))
+
+
+def build_catalogue(
+    settings: Settings, *, circuit: Callable[[], Circuit], budget: Budget, clock: Clock, entropy: random.Random
+) -> Catalogue:
+    """Models of every provider with OpenAI's protocol: in small batches, tried again, each behind its breaker.
+
+    ``circuit`` makes a closed breaker; all models share the retry budget. Does no I/O.
+    """
+    makers: dict[str, MakeModel] = {}
+    closing: list[Callable[[], Awaitable[None]]] = []
+    for name, provider in settings.provider_settings().items():
+        if provider.protocol == "openai":
+            client = _open(provider, settings.chain)
+            makers[name] = _maker(client, settings.chain, circuit, budget, clock, entropy)
+            closing.append(client.close)
+    return Catalogue(makers, closing)
+
+
+def _maker(
+    client: "AsyncOpenAI",
+    bounds: ChainSettings,
+    circuit: Callable[[], Circuit],
+    budget: Budget,
+    clock: Clock,
+    entropy: random.Random,
+) -> MakeModel:
+    from gateway.embedding.openai_endpoint import OpenAIEmbedder
+
+    circuits: dict[str, Circuit] = {}
+
+    def make(ref: ModelRef, options: Options) -> EmbeddingModel:
+        if ref.model not in circuits:
+            if len(circuits) >= _MOST_CIRCUITS:  # callers may name any model: the table must not grow with them
+                circuits.pop(next(iter(circuits)))
+            circuits[ref.model] = circuit()
+        endpoint = OpenAIEmbedder(provider=ref.provider, model=ref.model, client=client, options=options)
+        breaker = circuits[ref.model]
+        resilient = Resilient(endpoint, ref, bounds, circuit=breaker, budget=budget, clock=clock, entropy=entropy)
+        return MicroBatcher(resilient)
+
+    return make
+
+
+def _open(provider: ProviderSettings, chain: ChainSettings) -> "AsyncOpenAI":
+    from gateway.embedding.openai_endpoint import open_client
+
+    return open_client(
         base_url=provider.base_url,
         api_key=provider.api_key.get_secret_value(),
-        timeout=settings.chain.first_token_timeout,
-        connect_timeout=settings.chain.connect_timeout,
+        timeout=chain.first_token_timeout,
+        connect_timeout=chain.connect_timeout,
     )

@@ -16,9 +16,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.embedding.base import Vectors
+from gateway.embedding.base import Embedded, Input, Vectors, estimate_tokens
 from gateway.embedding.lexicon import CONCEPTS, EMPTY_STEMS, PHRASES, WEAK_STEMS
 from gateway.embedding.words import stem, words
+from gateway.errors import InvalidRequest
 
 VERSION = 1
 """Raise it with every change that changes a vector."""
@@ -52,6 +53,13 @@ class LexicalEmbedder:
         if sum(map(len, texts)) > _INLINE_CHARACTERS:
             return await asyncio.to_thread(self._rows, list(texts))
         return self._rows(texts)
+
+    async def answer(self, inputs: Sequence[Input]) -> Embedded:
+        """As ``embed``; tokens are estimated, as nothing is charged. Raises InvalidRequest for inputs of tokens."""
+        texts = [one for one in inputs if isinstance(one, str)]
+        if len(texts) < len(inputs):
+            raise InvalidRequest("the lexical embedder takes texts, not tokens")
+        return Embedded(await self.embed(texts), tuple(map(estimate_tokens, texts)))
 
     async def aclose(self) -> None:
         """Nothing is held."""
