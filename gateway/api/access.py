@@ -5,16 +5,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from gateway.auth.authenticator import require
-from gateway.errors import BodyTooLarge, InvalidRequest, MalformedBody
+from gateway.errors import BodyTooLarge, ClientGone, InvalidRequest, MalformedBody
 from gateway.types import Principal
 
 if TYPE_CHECKING:
     from gateway.compose import Gateway
 
 Model = TypeVar("Model", bound=BaseModel)
+
+MAX_DEPTH = 64
+"""Objects and lists in one another, the body included: whatever walks a value further on may recurse."""
 
 
 def gateway_of(request: Request) -> "Gateway":
@@ -30,41 +33,63 @@ async def principal(request: Request, scope: str) -> Principal:
 
 
 async def read_body(request: Request) -> bytes:
-    """Raises BodyTooLarge as soon as the bound is passed, whatever Content-Length claims."""
+    """Raises BodyTooLarge as soon as the bound is passed, whatever Content-Length claims, or ClientGone."""
     limit = gateway_of(request).settings.max_body_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge(f"the body has {declared} bytes, {limit} are allowed")
     pieces: list[bytes] = []
     size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > limit:
-            raise BodyTooLarge(f"the body has more than {limit} bytes")
-        pieces.append(piece)
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > limit:
+                raise BodyTooLarge(f"the body has more than {limit} bytes")
+            pieces.append(piece)
+    except ClientDisconnect:
+        raise ClientGone("the caller left before its body had arrived") from None
     return b"".join(pieces)
 
 
 async def read_json(request: Request) -> Mapping[str, Any]:
-    """The body as a JSON object. Raises MalformedBody, BodyTooLarge."""
+    """The body as a JSON object. Raises MalformedBody, BodyTooLarge, ClientGone."""
     return decode_object(await read_body(request))
 
 
 def decode_object(body: bytes) -> Mapping[str, Any]:
-    """The JSON object that the bytes spell. Raises MalformedBody."""
+    """The JSON object that the bytes spell, at most ``MAX_DEPTH`` levels deep. Raises MalformedBody."""
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedBody(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise MalformedBody("the body is JSON, but not an object")
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+        raise MalformedBody(
+            f"the body is nested more than {MAX_DEPTH} levels deep", hint="Send flatter lists and objects."
+        )
     return value
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether objects and lists are nested more than ``levels`` deep; level by level, so that nothing overflows."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 async def read_model(request: Request, model: type[Model]) -> Model:
     """The body as ``model``. Call it after ``principal``: who has no key may not make us read a body.
 
-    Raises MalformedBody, BodyTooLarge, and InvalidRequest that names the field and never its value.
+    Raises MalformedBody, BodyTooLarge, ClientGone, and InvalidRequest that names the field and never its value.
     """
     try:
         return model.model_validate(await read_json(request))

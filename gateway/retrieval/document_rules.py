@@ -63,14 +63,15 @@ def check_content(title: str, text: str, attributes: Mapping[str, Any]) -> Conte
         )
     try:
         encoded = _canonical(attributes)
+        plain = msgspec.json.decode(encoded)
+        storable = _storable_json(plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(
             "the attributes are not plain JSON", hint="Use strings, numbers, lists, objects."
         ) from error
     if len(encoded) > MAX_ATTRIBUTES_BYTES:
         raise InvalidRequest(f"the attributes are larger than {MAX_ATTRIBUTES_BYTES} bytes of JSON")
-    plain = msgspec.json.decode(encoded)
-    if not _storable_json(plain):
+    if not storable:
         raise InvalidRequest("the attributes hold a NUL or half of a surrogate pair", hint="Send valid UTF-8 text.")
     return Content(title=title, text=text, attributes=plain)
 

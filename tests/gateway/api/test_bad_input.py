@@ -53,6 +53,20 @@ def refused(name: str, body: Any, code: str = "invalid_request", status: int = 4
     return Case(name, status, code, body=body, **more)
 
 
+def nested(levels: int) -> dict[str, Any]:
+    """Objects in objects."""
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def deep(levels: int, core: bytes) -> bytes:
+    """A raw call with ``core`` in that many lists, in the object of a parameter, in the body."""
+    start = json.dumps(raw_call()).encode()[:-1]
+    return start + b', "metadata": {"a": ' + b"[" * levels + core + b"]" * levels + b"}}"
+
+
 CASES = [
     Case("not JSON", 400, "malformed_body", raw=SECRET.encode()),
     Case("half of a JSON", 400, "malformed_body", raw=json.dumps(managed()).encode()[:-1]),
@@ -60,6 +74,8 @@ CASES = [
     Case("not UTF-8", 400, "malformed_body", raw=b'{"model": "\xff\xfe"}'),
     Case("NaN", 400, "malformed_body", raw=b'{"model": "prompt:help", "temperature": NaN}'),
     Case("nested too deep", 400, "malformed_body", raw=b'{"model":' + b"[" * 100_000),
+    Case("lists in lists around a number of 31 digits", 400, "malformed_body", raw=deep(800, b"1" + b"0" * 30)),
+    Case("an object in lists in lists, 66 deep", 400, "malformed_body", raw=deep(63, b"{}")),
     refused("a list", [managed()], "malformed_body"),
     refused("a string", SECRET, "malformed_body"),
     refused("null", None, "malformed_body", raw=b"null"),
@@ -115,6 +131,7 @@ CASES = [
     Case("a wrong method", 405, "method_not_allowed", method="GET"),
     Case("a wrong method for documents", 405, "method_not_allowed", path=DOCUMENT, body={}),
     Case("a document that is not JSON", 400, "malformed_body", "PUT", DOCUMENT, raw=SECRET.encode()),
+    Case("attributes in attributes", 400, "malformed_body", "PUT", DOCUMENT, {"text": "a", "attributes": nested(700)}),
     Case("a document without text", 400, "invalid_request", "PUT", DOCUMENT, {"title": SECRET}),
     Case("a document of blanks", 400, "invalid_request", "PUT", DOCUMENT, {"text": "  "}),
     Case("a document with a number", 400, "invalid_request", "PUT", DOCUMENT, {"text": 5}),

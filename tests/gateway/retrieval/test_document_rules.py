@@ -108,3 +108,12 @@ def test_the_digest_tells_fields_apart() -> None:
         check_content("a", "bc", {}).digest("f"),
     }
     assert len(digests) == 6
+
+
+@pytest.mark.parametrize("levels", [500, 960])
+def test_attributes_that_are_nested_too_deep_are_refused_and_no_crash(levels: int) -> None:
+    attributes: dict[str, Any] = {}
+    for _ in range(levels):
+        attributes = {"a": attributes}
+    with pytest.raises(InvalidRequest, match="not plain JSON"):
+        check_content("A", "one", {"deep": attributes})
