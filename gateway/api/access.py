@@ -91,8 +91,13 @@ async def read_model(request: Request, model: type[Model]) -> Model:
 
     Raises MalformedBody, BodyTooLarge, ClientGone, and InvalidRequest that names the field and never its value.
     """
+    return checked(await read_json(request), model)
+
+
+def checked(value: Mapping[str, Any], model: type[Model]) -> Model:
+    """The value as ``model``. Raises InvalidRequest that names the field and never its value."""
     try:
-        return model.model_validate(await read_json(request))
+        return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -101,4 +106,17 @@ async def read_model(request: Request, model: type[Model]) -> Model:
 
 def described(model: type[BaseModel]) -> dict[str, Any]:
     """``openapi_extra`` of a route that reads its body by ``read_model``."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+    schema = model.model_json_schema()
+    schema = _inlined(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """Models within models in place of references, which would point to nothing inside of an OpenAPI document."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(value, definitions) for name, value in schema.items() if name != "discriminator"}
