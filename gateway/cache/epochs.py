@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from gateway.clock import Clock
 from gateway.errors import StorageUnavailable
+from gateway.storage.redis_line import RedisLine, Script
 from gateway.storage.redis_store import GENERATION_KEY, REDIS_TROUBLE
 
 UNKNOWN = ""
@@ -26,7 +27,7 @@ PENDING_SECONDS = 30.0
 
 # The new epoch is set before the marks are removed: were the script to stop between the two (out of memory), the
 # collection would stay unknown instead of going back to its old epoch.
-_CURRENT = """
+_CURRENT = Script("""
 local generation = redis.call('GET', KEYS[2])
 if not generation then
   generation = ARGV[2]
@@ -49,7 +50,7 @@ if not epoch or #expired > 0 then
   for i = 1, #expired do redis.call('HDEL', KEYS[1], expired[i]) end
 end
 return generation .. '.' .. epoch
-"""
+""")
 
 _PUBLISH = """
 local generation = redis.call('GET', KEYS[2])
@@ -79,13 +80,14 @@ class Epochs:
         timeout: float,
         pending_for: float = PENDING_SECONDS,
         token: Callable[[], str] = random_token,
+        line: RedisLine | None = None,
     ) -> None:
         self._redis = redis
         self._clock = clock
         self._timeout = timeout
         self._pending_for = pending_for
         self._token = token
-        self._current = redis.register_script(_CURRENT)
+        self._line = line or RedisLine(redis, timeout=timeout)
         self._publish = redis.register_script(_PUBLISH)
 
     async def current(self, tenant: str, collection: str) -> str:
@@ -96,8 +98,7 @@ class Epochs:
         """
         keys = [_key(tenant, collection), GENERATION_KEY]
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await self._current(keys=keys, args=[self._milliseconds(), self._token()])
+            answer = await self._line.run(_CURRENT, keys, [self._milliseconds(), self._token()])
         except REDIS_TROUBLE:
             return UNKNOWN
         return bytes(answer).decode()

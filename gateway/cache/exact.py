@@ -5,7 +5,6 @@ document was read, and is served only while that epoch is current. The check at 
 read is what makes it safe, also for an answer that was written late.
 """
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable
 from typing import Protocol
@@ -18,6 +17,7 @@ from gateway.cache.entry import Entry, decode, encode
 from gateway.cache.inventory import Inventory, Kept
 from gateway.cache.keys import Scope, answer_key, entry_name
 from gateway.clock import Clock
+from gateway.storage.redis_line import RedisLine
 from gateway.storage.redis_store import REDIS_TROUBLE
 from gateway.types import Call, Candidate, Reply
 
@@ -50,13 +50,19 @@ class ExactCache:
     """
 
     def __init__(
-        self, redis: Redis, epochs: EpochReader, *, clock: Clock, entropy: random.Random, timeout: float
+        self,
+        redis: Redis,
+        epochs: EpochReader,
+        *,
+        clock: Clock,
+        entropy: random.Random,
+        timeout: float,
+        line: RedisLine | None = None,
     ) -> None:
-        self._redis = redis
+        self._line = line or RedisLine(redis, timeout=timeout)
         self._epochs = epochs
         self._clock = clock
         self._entropy = entropy
-        self._timeout = timeout
         self._inventory = Inventory(redis)
 
     def key(self, call: Call) -> str:
@@ -74,15 +80,16 @@ class ExactCache:
         if reason:
             return Lookup(None, reason, call.epoch if epoch is None else await epoch)
         key = answer_key(call)
-        known = call.epoch
-        if epoch is None:
-            up, stored = await self._get(entry_name(Scope.of(call), key))
-        else:
-            (up, stored), known = await asyncio.gather(self._get(entry_name(Scope.of(call), key)), epoch)
+        asked = self._line.ask("GET", entry_name(Scope.of(call), key))  # on its way while the epoch is
+        known = call.epoch if epoch is None else await epoch
+        try:
+            stored = await asked
+        except REDIS_TROUBLE:
+            return Lookup(None, rules.UNAVAILABLE if known or not call.collection else rules.EPOCH, known)
         if call.collection and not known:
             return Lookup(None, rules.EPOCH, known)
         if stored is None:
-            return Lookup(None, rules.MISS if up else rules.UNAVAILABLE, known)
+            return Lookup(None, rules.MISS, known)
         entry = decode(stored)
         if entry is None or entry.key != key or entry.tenant != call.tenant:
             return Lookup(None, rules.MISS, known)
@@ -110,8 +117,7 @@ class ExactCache:
             return rules.UNENCODABLE  # a lone surrogate, an integer of more than 64 bits: rare, and not worth a format
         lifetime_ms = max(1, int((entry.expires_at - entry.created_at) * 1000))
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._redis.set(entry_name(Scope.of(call), entry.key), value, px=lifetime_ms)
+            await self._line.ask("SET", entry_name(Scope.of(call), entry.key), value, "PX", lifetime_ms)
         except REDIS_TROUBLE:
             return rules.UNAVAILABLE
         return rules.KEPT
@@ -127,15 +133,6 @@ class ExactCache:
     async def drop(self, names: list[str]) -> int:
         """Remove entries by the names that ``survey`` gave; returns how many. Raises StorageUnavailable."""
         return await self._inventory.drop(names)
-
-    async def _get(self, name: str) -> tuple[bool, bytes | None]:
-        """Whether Redis answered, and what is there."""
-        try:
-            async with asyncio.timeout(self._timeout):
-                stored = await self._redis.get(name)
-        except REDIS_TROUBLE:
-            return False, None
-        return True, stored.encode() if isinstance(stored, str) else stored
 
     def _entry(self, call: Call, reply: Reply, expires_at: float | None) -> Entry:
         policy = rules.policy_of(call)

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from gateway.cache.epochs import PENDING_SECONDS, Epochs
 from gateway.cache.exact import ExactCache
 from gateway.clock import ManualClock
+from gateway.storage.redis_line import RedisLine
 from gateway.storage.redis_store import RUN_ID_KEY, connect
 from gateway.types import Call
 from tests.gateway.cache.conftest import TIMEOUT
@@ -54,6 +55,8 @@ class Freshness(RuleBasedStateMachine):
     loop: asyncio.Runner
     state: Redis
     entries: Redis
+    state_line: RedisLine
+    entry_line: RedisLine
     guarded = True
 
     calls: Bundle[InFlight] = Bundle("calls")
@@ -62,14 +65,16 @@ class Freshness(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock()
-        self.epochs = Epochs(self.state, clock=self.clock, timeout=TIMEOUT)
+        self.epochs = Epochs(self.state, clock=self.clock, timeout=TIMEOUT, line=self.state_line)
         self.cache = self.make_cache(self.entries, self.epochs)
         self.corpus = 0
         self.acknowledged = 0
         self.on_disk: dict[bytes, bytes] = {}
 
     def make_cache(self, redis: Redis, epochs: Epochs) -> ExactCache:
-        return ExactCache(redis, epochs, clock=self.clock, entropy=random.Random(3), timeout=TIMEOUT)
+        return ExactCache(
+            redis, epochs, clock=self.clock, entropy=random.Random(3), timeout=TIMEOUT, line=self.entry_line
+        )
 
     def at_the_write(self, call: Call) -> Call:
         """What is kept carries the epoch that the call began under."""
@@ -177,7 +182,9 @@ class NeverChanging:
 
 class WithoutAnyCheck(Freshness):
     def make_cache(self, redis: Redis, epochs: Epochs) -> ExactCache:
-        return ExactCache(redis, NeverChanging(), clock=self.clock, entropy=random.Random(3), timeout=TIMEOUT)
+        return ExactCache(
+            redis, NeverChanging(), clock=self.clock, entropy=random.Random(3), timeout=TIMEOUT, line=self.entry_line
+        )
 
     def _epoch(self) -> str:
         return "always.the-same"
@@ -207,7 +214,11 @@ def place(cache_server: RedisServer, state_server: RedisServer) -> Iterator[Plac
             state = connect(state_server.url, timeout=TIMEOUT, connections=2, guarded=machine.guarded)
             entries = connect(cache_server.url, timeout=TIMEOUT, connections=2)
             clients.extend((state, entries))
-            return type(machine.__name__, (machine,), {"loop": loop, "state": state, "entries": entries})
+            lines = {
+                "state_line": RedisLine(state, timeout=TIMEOUT, connections=1),
+                "entry_line": RedisLine(entries, timeout=TIMEOUT, connections=1),
+            }
+            return type(machine.__name__, (machine,), {"loop": loop, "state": state, "entries": entries, **lines})
 
         yield placed
         for client in clients:
