@@ -35,6 +35,29 @@ class ChainSettings(BaseModel):
     breaker_cooldown: float = Field(5.0, gt=0, description="Seconds until an open breaker lets one probe through.")
 
 
+class LimitSettings(BaseModel):
+    """How rate limits and budgets are kept; the limits themselves are the key's, the prompt's and the model's."""
+
+    assumed_max_output_tokens: int = Field(4096, ge=1, description="Output reserved for a call that bounds none itself.")
+    unknown_price_usd_per_mtok: float = Field(
+        20.0, ge=0, description="What a million tokens of a model without a known price count in budgets."
+    )
+    budget_allowance_usd: float = Field(
+        1.0, ge=0, description="What a worker may spend of each budget while the state Redis is down."
+    )
+    reservation_margin: float = Field(30.0, gt=0, description="Seconds a reservation outlives its call's longest time.")
+    background_wait: float = Field(30.0, ge=0, description="Seconds a background call waits for its turn.")
+    background_waiters: int = Field(256, ge=0, description="Background calls per worker that may wait at once.")
+    warn_at: float = Field(0.8, gt=0, le=1, description="Share of a limit or budget at which people are told.")
+
+
+class ModelLimits(BaseModel):
+    """What a provider allows of one model, for all keys together; None is without limit."""
+
+    requests_per_minute: int | None = Field(None, ge=1)
+    tokens_per_minute: int | None = Field(None, ge=1)
+
+
 class Settings(BaseSettings):
     """The gateway's configuration, filled from the environment."""
 
@@ -66,6 +89,10 @@ class Settings(BaseSettings):
         default_factory=dict, description="Further providers by name (JSON): any OpenAI-compatible server."
     )
     chain: ChainSettings = Field(default_factory=lambda: ChainSettings())
+    limits: LimitSettings = Field(default_factory=lambda: LimitSettings())
+    model_limits: dict[str, ModelLimits] = Field(
+        default_factory=dict, description="Limits of providers' models (JSON), such as by 'openai/gpt-4.1-mini'."
+    )
 
     embedder: Literal["lexical", "openai"] = "lexical"
     embedding_model: str = "openai/text-embedding-3-small"
