@@ -16,8 +16,10 @@ from gateway.cache.coalesce import Coalescer
 from gateway.cache.epochs import Epochs
 from gateway.cache.exact import ExactCache
 from gateway.clock import Clock, SystemClock, new_id
+from gateway.embed_pipeline import EmbedPipeline
 from gateway.embedding.base import Embedder
-from gateway.embedding.build import build_embedder
+from gateway.embedding.build import build_catalogue, build_embedder
+from gateway.embedding.catalogue import Catalogue
 from gateway.ledger.recorder import SpoolRecorder
 from gateway.ledger.spool import Spool
 from gateway.pipeline import Pipeline
@@ -25,8 +27,10 @@ from gateway.pricing import price
 from gateway.prompts.router import Router
 from gateway.prompts.routing_store import RoutingStore
 from gateway.prompts.watcher import Watcher
+from gateway.providers.breaker import Breaker
 from gateway.providers.build import build_chain
 from gateway.providers.fallback import FallbackChain
+from gateway.providers.retry import RetryBudget
 from gateway.retrieval.documents import Documents
 from gateway.retrieval.search import Retriever, render_passages
 from gateway.settings import Settings
@@ -49,6 +53,8 @@ class Gateway:
     pipeline: Pipeline
     providers: FallbackChain
     embedder: Embedder
+    embed_pipeline: EmbedPipeline
+    embedding_models: Catalogue
     cache: ExactCache
     epochs: Epochs
     documents: Documents
@@ -74,8 +80,9 @@ class Gateway:
         """As ``stop``, for a gateway that was never started."""
         await self.documents.settle()
         await self.authenticator.aclose()
-        await self.authenticator.aclose()
         await self.providers.aclose()
+        await self.embedder.aclose()
+        await self.embedding_models.aclose()
         await self.cache_redis.aclose()
         await self.state_redis.aclose()
         self.spool.close()
@@ -158,6 +165,14 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         show_passages=render_passages,
         clock=clock,
     )
+    bounds = settings.chain
+    embedding_models = build_catalogue(
+        settings,
+        circuit=lambda: Breaker(bounds.breaker_failures, bounds.breaker_cooldown, clock),
+        budget=RetryBudget(bounds.retry_budget_ratio),
+        clock=clock,
+        entropy=entropy,
+    )
     routing = RoutingStore(state_redis)
 
     def note_revision(table: RoutingTable) -> None:
@@ -183,6 +198,8 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         pipeline=pipeline,
         providers=providers,
         embedder=embedder,
+        embed_pipeline=EmbedPipeline(models=embedding_models, recorder=recorder, price=price, clock=clock),
+        embedding_models=embedding_models,
         cache=cache,
         epochs=epochs,
         documents=Documents(engine, epochs, embedder, clock),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.clock import Clock
 from gateway.embedding.base import Embedder, EmbeddingModel, Options
 from gateway.embedding.batching import MicroBatcher
-from gateway.embedding.catalogue import Catalogue, MakeModel
+from gateway.embedding.catalogue import LEXICAL, Catalogue, MakeModel
 from gateway.embedding.lexical import LexicalEmbedder
 from gateway.embedding.resilient import Budget, Circuit, Resilient
 from gateway.settings import ChainSettings, ProviderSettings, Settings
@@ -56,7 +56,8 @@ def build_catalogue(
             client = _open(provider, settings.chain)
             makers[name] = _maker(client, settings.chain, circuit, budget, clock, entropy)
             closing.append(client.close)
-    return Catalogue(makers, closing)
+    default = LEXICAL if settings.embedder == "lexical" else ModelRef.parse(settings.embedding_model)
+    return Catalogue(makers, default=default, closing=closing)
 
 
 def _maker(

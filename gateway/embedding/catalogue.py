@@ -25,13 +25,22 @@ Close = Callable[[], Awaitable[None]]
 class Catalogue:
     """Models by name and options, the last used ones of them. ``makers``: how a provider's models are made.
 
-    ``closing`` closes what the makers' models share. For one event loop.
+    ``default`` is the one for callers that name none. ``closing`` closes what the makers' models share. For one event
+    loop.
     """
 
-    def __init__(self, makers: Mapping[str, MakeModel], closing: Sequence[Close] = ()) -> None:
+    def __init__(
+        self, makers: Mapping[str, MakeModel], *, default: ModelRef = LEXICAL, closing: Sequence[Close] = ()
+    ) -> None:
+        self.default = default
         self._makers = {**makers, BUILT_IN: _built_in}
         self._closing = tuple(closing)
         self._models: OrderedDict[tuple[ModelRef, bytes], EmbeddingModel] = OrderedDict()
+
+    @property
+    def listed(self) -> tuple[ModelRef, ...]:
+        """The models that are known without asking a provider."""
+        return tuple(sorted({LEXICAL, self.default}))
 
     @property
     def providers(self) -> frozenset[str]:
