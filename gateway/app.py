@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import compose as composition
 from gateway import pricing
-from gateway.api import documents, feedback, health, jobs, prompts, responses
+from gateway.api import documents, embeddings, feedback, health, jobs, models, prompts, responses
 from gateway.api.chat import chat_completions
 from gateway.api.serving import Answering
 from gateway.errors import PromptyardError
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(responses.ContainDefects)
     for path, endpoint in ANSWERING.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-    for resource in (feedback, documents, jobs, prompts, health):
+    for resource in (feedback, documents, embeddings, models, jobs, prompts, health):
         app.include_router(resource.router)
     return app
 
