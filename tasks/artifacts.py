@@ -3,9 +3,16 @@
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 
 
 def artifact_key(*parts: str) -> str:
@@ -25,6 +32,23 @@ def markdown(key: str, text: str, description: str = "") -> None:
 
 def link(key: str, url: str, text: str, description: str = "") -> None:
     create_link_artifact(link=url, link_text=text, key=key, description=description)
+
+
+class Progress:
+    """A bar per key on the page of the run: drawn when it is first shown, moved afterwards."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[str, UUID] = {}
+
+    def show(self, key: str, share: float, description: str = "") -> None:
+        """``share`` in [0, 1]."""
+        percent = round(100 * share, 1)
+        known = self._drawn.get(key)
+        if known is None:
+            made = create_progress_artifact(progress=percent, key=key, description=description)
+            self._drawn[key] = cast(UUID, made)  # its type says that it may have to be awaited: not in a sync flow
+        else:
+            update_progress_artifact(artifact_id=known, progress=percent, description=description)
 
 
 def readable(value: Any) -> Any:

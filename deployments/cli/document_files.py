@@ -6,8 +6,8 @@ from pathlib import Path
 
 from gateway.errors import InvalidRequest, PromptyardError
 from gateway.retrieval.document_rules import check_content, check_name
+from gateway.retrieval.markdown import ENDING, title_and_text
 
-ENDING = ".md"
 _HINT = "Each file is Markdown with '# Title' in its first line, then the text."
 
 
@@ -56,11 +56,9 @@ def read_documents(paths: Iterable[Path]) -> list[DocumentFile]:
 
 def read_document(path: Path) -> DocumentFile:
     """Raises OSError, ValueError or InvalidRequest, which say what is wrong."""
-    first, _, rest = path.read_text(encoding="utf-8").lstrip("\ufeff\n").partition("\n")
-    if not first.startswith("# ") or not first[2:].strip():
-        raise InvalidRequest("the first line is not '# Title'")
+    title, text = title_and_text(path.read_text(encoding="utf-8"))
     check_name("document", path.stem)
-    content = check_content(first[2:].strip(), rest.strip(), {})
+    content = check_content(title, text, {})
     return DocumentFile(path.stem, content.title, content.text, path)
 
 
