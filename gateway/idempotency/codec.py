@@ -50,6 +50,7 @@ def _without_content(call: Call) -> Call:
         pinned=call.pinned,
         model=call.model,
         stream=call.stream,
+        kind=call.kind,
         version=_without_template(call.version) if call.version else None,
         arm=call.arm,
         release=call.release,

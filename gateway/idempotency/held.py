@@ -93,7 +93,7 @@ class HeldClaims:
             self._keeper.cancel()
 
     async def _keep(self) -> None:
-        """Renew leases at a third of their time, so that one failure does not cost a lease. Ends with the last claim."""
+        """Renew leases at a third of their time: one failure then costs no lease. Ends with the last claim."""
         while self._held:
             await self._sleep(self._policy.lease / 3)
             now = self._clock.now()
