@@ -6,6 +6,8 @@ import random
 import socket
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from redis.asyncio import Redis
@@ -20,10 +22,13 @@ from gateway.embed_pipeline import EmbedPipeline
 from gateway.embedding.base import Embedder
 from gateway.embedding.build import build_catalogue, build_embedder
 from gateway.embedding.catalogue import Catalogue
+from gateway.errors import StorageUnavailable
 from gateway.ledger.recorder import SpoolRecorder
 from gateway.ledger.spool import Spool
+from gateway.limits.build import LimitRoom, build_limits
 from gateway.pipeline import Pipeline
 from gateway.pricing import price
+from gateway.producer import Producer
 from gateway.prompts.router import Router
 from gateway.prompts.routing_store import RoutingStore
 from gateway.prompts.watcher import Watcher
@@ -35,8 +40,10 @@ from gateway.retrieval.documents import Documents
 from gateway.retrieval.search import Retriever, render_passages
 from gateway.settings import Settings
 from gateway.storage.engine import make_engine, reading
+from gateway.storage.redis_line import RedisLine
 from gateway.storage.redis_store import connect
 from gateway.telemetry import Metrics
+from gateway.tools.toolbox import Toolbox
 from gateway.types import RoutingTable
 
 
@@ -53,6 +60,8 @@ class Gateway:
     pipeline: Pipeline
     providers: FallbackChain
     embedder: Embedder
+    limits: LimitRoom
+    tools: Toolbox
     embed_pipeline: EmbedPipeline
     embedding_models: Catalogue
     cache: ExactCache
@@ -133,12 +142,16 @@ class Gateway:
             session.execute(text("select 1"))
 
 
+def _unknown_spend(tenant: str, day: date, *, prompt: str | None = None, key_id: str | None = None) -> Decimal:
+    raise StorageUnavailable("the ledger is not asked yet")
+
+
 def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gateway") -> Gateway:
     """Put the online path together. Opens no connection yet; the spool's directory is made."""
     clock = clock or SystemClock()
     entropy = random.SystemRandom()
     instance = f"{role}-{socket.gethostname()}-{os.getpid()}-{new_id('i', clock)[-6:]}"
-    engine = make_engine(settings.sql_url, timeout=settings.sql_timeout, pool_size=settings.sql_pool_size)
+    engine = make_engine(settings.sql_url, settings.sql)
     cache_redis = connect(
         settings.cache_redis_url, timeout=settings.redis_timeout, connections=settings.redis_connections
     )
@@ -147,22 +160,43 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     )
     metrics = Metrics()
     embedder = build_embedder(settings)
-    epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout)
+    state_line = RedisLine(state_redis, timeout=settings.redis_timeout)
+    epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout, line=state_line)
+    limits = build_limits(
+        settings,
+        state_line,
+        price=price,
+        spent_on=_unknown_spend,
+        announce=None,
+        registry=metrics.registry,
+        clock=clock,
+    )
+    tools = Toolbox()
     cache = ExactCache(cache_redis, epochs, clock=clock, entropy=entropy, timeout=settings.redis_timeout)
     spool = Spool(settings.spool_directory, instance, max_bytes=settings.spool_max_bytes, clock=clock)
     recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on")
     providers = build_chain(settings, clock, entropy)
     router = Router()
+    producer = Producer(
+        cache=cache,
+        epochs=epochs,
+        retriever=Retriever(engine, embedder),
+        providers=providers,
+        limits=limits.limits,
+        tools=tools,
+        price=price,
+        show_passages=render_passages,
+        clock=clock,
+    )
     pipeline = Pipeline(
         router=router,
+        limits=limits.limits,
         cache=cache,
         epochs=epochs,
         coalescer=Coalescer(),
-        retriever=Retriever(engine, embedder),
-        providers=providers,
+        producer=producer,
         recorder=recorder,
         price=price,
-        show_passages=render_passages,
         clock=clock,
     )
     bounds = settings.chain
@@ -198,6 +232,8 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         pipeline=pipeline,
         providers=providers,
         embedder=embedder,
+        limits=limits,
+        tools=tools,
         embed_pipeline=EmbedPipeline(models=embedding_models, recorder=recorder, price=price, clock=clock),
         embedding_models=embedding_models,
         cache=cache,

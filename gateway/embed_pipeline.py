@@ -11,6 +11,7 @@ from gateway.clock import Clock
 from gateway.embedding.base import Embedded, Input, Vectors
 from gateway.embedding.catalogue import BUILT_IN
 from gateway.errors import ClientGone, PromptyardError
+from gateway.trail import Trail
 from gateway.types import Answer, Attempt, Call, Cost, Layer, ModelRef, Reply, Usage
 
 
@@ -29,8 +30,8 @@ class Models(Protocol):
 class Recorder(Protocol):
     """Hands a call to the ledger durably before its answer leaves. Never raises."""
 
-    def answered(self, answer: Answer) -> None: ...
-    def failed(self, call: Call, error: PromptyardError, latency_ms: float) -> None: ...
+    def answered(self, answer: Answer, trail: Trail) -> None: ...
+    def failed(self, trail: Trail, error: PromptyardError, latency_ms: float) -> None: ...
 
 
 class Embedding(Struct, frozen=True):
@@ -62,19 +63,20 @@ class EmbedPipeline:
         A call whose model is known is recorded, however it ends.
         """
         begun = self._clock.monotonic()
+        trail = Trail(call=call, begun=begun)
         ref = ModelRef.parse(call.model)
         model = self._models.find(ref, call.params)
         try:
             done = await model.answer(inputs)
         except Exception as error:
             known = error if isinstance(error, PromptyardError) else PromptyardError(type(error).__name__)
-            self._recorder.failed(call, known, self._since(begun))
+            self._recorder.failed(trail, known, self._since(begun))
             raise
         except asyncio.CancelledError:
-            self._recorder.failed(call, ClientGone("the client went away"), self._since(begun))
+            self._recorder.failed(trail, ClientGone("the client went away"), self._since(begun))
             raise
         answer = self._priced(call, ref, done, self._since(begun))
-        self._recorder.answered(answer)
+        self._recorder.answered(answer, trail)
         return Embedding(done.vectors, answer)
 
     def _priced(self, call: Call, ref: ModelRef, done: Embedded, latency_ms: float) -> Answer:

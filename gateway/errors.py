@@ -157,6 +157,13 @@ class Overloaded(PromptyardError):
     default_hint = "Too many calls are in flight: retry after a moment."
 
 
+class DocumentsChanging(PromptyardError):
+    code = "documents_changing"
+    status = 503
+    retryable = True
+    default_hint = "An import may be under way: retry after a moment."
+
+
 class StorageUnavailable(PromptyardError):
     code = "storage_unavailable"
     status = 503

@@ -1,97 +1,21 @@
-"""The request path, top to bottom. Every stage is a port; ``compose.py`` says what stands behind it."""
+"""The request path, top to bottom. Every stage is a port (``ports.py``); ``compose.py`` says what stands behind it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
 
 from msgspec import structs
 
 from gateway.clock import Clock
-from gateway.errors import ClientGone, PromptyardError
+from gateway.errors import BudgetExhausted, ClientGone, PromptyardError, ProviderError, RateLimited
+from gateway.ports import AnswerCache, Coalescer, Epochs, Found, Limits, Recorder
+from gateway.producer import Price, Producer, provenance
 from gateway.prompts.router import Router
-from gateway.prompts.template import bind, render, render_text
-from gateway.types import (
-    Answer,
-    CacheMode,
-    Call,
-    Candidate,
-    Completion,
-    Cost,
-    Delta,
-    Layer,
-    ModelRef,
-    Passage,
-    PromptVersion,
-    Reply,
-    Usage,
-)
+from gateway.prompts.template import bind, render_text
+from gateway.trail import Trail
+from gateway.types import Answer, CacheMode, Call, Delta, Layer, PromptVersion, Reply
 
 REVALIDATED = "revalidated"
-MAX_REMAKES = 3
-
-
-class Found(Protocol):
-    """What a look into the answer cache says."""
-
-    @property
-    def reply(self) -> Reply | None: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def epoch(self) -> str: ...
-    @property
-    def candidate(self) -> Candidate | None: ...
-
-
-class AnswerCache(Protocol):
-    """Never raises: trouble is a miss. ``epoch`` is awaited while the entry is on its way."""
-
-    async def find(self, call: Call, epoch: Awaitable[str] | None = None) -> Found: ...
-    async def keep(self, call: Call, reply: Reply, expires_at: float | None = None) -> str: ...
-    def key(self, call: Call) -> str: ...
-
-
-class Epochs(Protocol):
-    """The version of a whole collection; empty while unknown. Never raises."""
-
-    async def current(self, tenant: str, collection: str) -> str: ...
-
-
-class Coalescer(Protocol):
-    """Identical calls in flight make one; says whether this one led."""
-
-    async def join(self, key: str, produce: Callable[[], Awaitable[Reply]]) -> tuple[Reply, bool]: ...
-
-
-class Retrieved(Protocol):
-    """Passages, best first; not ``fresh`` when they may be older than the epoch."""
-
-    @property
-    def passages(self) -> tuple[Passage, ...]: ...
-    @property
-    def fresh(self) -> bool: ...
-
-
-class Retriever(Protocol):
-    """Raises StorageUnavailable when neither SQL nor an index can answer."""
-
-    async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> Retrieved: ...
-
-
-class Provider(Protocol):
-    """Raises ProviderError."""
-
-    async def complete(self, request: Completion) -> Reply: ...
-    def stream(self, request: Completion) -> AsyncGenerator[Delta, None]: ...
-
-
-class Recorder(Protocol):
-    """Hands a call to the ledger durably before its answer leaves. Never raises."""
-
-    def answered(self, answer: Answer) -> None: ...
-    def failed(self, call: Call, error: PromptyardError, latency_ms: float) -> None: ...
-    def stage(self, name: str, call: Call, seconds: float) -> None: ...
 
 
 class Pipeline:
@@ -101,79 +25,92 @@ class Pipeline:
         self,
         *,
         router: Router,
+        limits: Limits,
         cache: AnswerCache,
         epochs: Epochs,
         coalescer: Coalescer,
-        retriever: Retriever,
-        providers: Provider,
+        producer: Producer,
         recorder: Recorder,
-        price: Callable[[str, str, Usage, float], Cost],
-        show_passages: Callable[[Sequence[Passage]], str],
+        price: Price,
         clock: Clock,
     ) -> None:
         self.router = router
+        self._limits = limits
         self._cache = cache
         self._epochs = epochs
         self._coalescer = coalescer
-        self._retriever = retriever
-        self._providers = providers
+        self._producer = producer
         self._recorder = recorder
         self._price = price
-        self._show_passages = show_passages
         self._clock = clock
 
     async def answer(self, call: Call) -> Answer:
-        """A whole answer. Raises PromptyardError; what was routed is recorded either way."""
-        begun = self._clock.monotonic()
-        call = self._prepare(call)
+        """A whole answer. Raises PromptyardError; what was routed and admitted is recorded either way."""
+        trail = Trail(call=call, begun=self._clock.monotonic())
+        call = trail.call = self._prepare(call)
+        admitted = self._limits.admit(call)
         try:
-            call, found = await self._look_up(call)
-            self._recorder.stage("cache", call, self._clock.monotonic() - begun)
+            found = await self._look_up(trail)
+            await admitted
             if found.reply is not None:
-                return self._finish(call, found.reply, Layer.EXACT, found.reason, begun)
-            call, still_true = await self._revalidate(call, found)
-            if still_true is not None:
-                return self._finish(call, still_true, Layer.EXACT, REVALIDATED, begun)
-            call, reply, layer = await self._produce_once(call)
-            return self._finish(call, reply, layer, found.reason, begun)
+                return self._finish(trail, found.reply, Layer.EXACT, found.reason)
+            if (still_true := await self._revalidate(trail, found)) is not None:
+                return self._finish(trail, still_true, Layer.EXACT, REVALIDATED)
+            try:
+                reply, layer = await self._produce_once(trail)
+            except ProviderError as error:
+                if (stale := await self._last_good(trail, error)) is None:
+                    raise
+                return self._finish(trail, stale, Layer.STALE, error.code)
+            return self._finish(trail, reply, layer, found.reason)
         except Exception as error:
-            self._recorder.failed(call, _known(error), self._since(begun))
+            self._failed(trail, error)
+            raise
+        except asyncio.CancelledError:
+            self._failed(trail, ClientGone("the client went away"))
             raise
 
     async def stream(self, call: Call) -> AsyncGenerator[Delta | Answer, None]:
         """The answer in pieces, an Answer last, which is recorded before it is yielded. Raises PromptyardError."""
-        begun = self._clock.monotonic()
-        call = self._prepare(call)
+        trail = Trail(call=call, begun=self._clock.monotonic())
+        call = trail.call = self._prepare(call)
+        admitted = self._limits.admit(call)
         recorded = False
         try:
-            call, found = await self._look_up(call)
-            call, kept = (call, found.reply) if found.reply else await self._revalidate(call, found)
+            found = await self._look_up(trail)
+            await admitted
+            kept = found.reply or await self._revalidate(trail, found)
+            layer, reason = Layer.EXACT, found.reason if found.reply else REVALIDATED
+            if kept is None:
+                begun = False
+                try:
+                    async with aclosing(self._producer.stream(trail.call, trail)) as pieces:
+                        async for piece in pieces:
+                            if not begun:
+                                begun = True
+                                first_token_ms = self._since(trail)
+                            if piece.reply is None:
+                                yield piece
+                                continue
+                            answer = self._finish(trail, piece.reply, Layer.NONE, found.reason, first_token_ms)
+                            recorded = True
+                            yield answer
+                except ProviderError as error:
+                    if begun or (kept := await self._last_good(trail, error)) is None:
+                        raise
+                    layer, reason = Layer.STALE, error.code
             if kept is not None:
-                reason = found.reason if found.reply else REVALIDATED
-                answer = self._finish(call, kept, Layer.EXACT, reason, begun, self._since(begun))
+                answer = self._finish(trail, kept, layer, reason, self._since(trail))
                 recorded = True
                 yield Delta(delta=dict(kept.message))
                 yield answer
-                return
-            call = await self._ground(call)
-            first_token_ms: float | None = None
-            async with aclosing(self._providers.stream(_completion(call))) as pieces:
-                async for piece in pieces:
-                    first_token_ms = first_token_ms or self._since(begun)
-                    if piece.reply is None:
-                        yield piece
-                        continue
-                    reply = structs.replace(piece.reply, documents=_provenance(call))
-                    await self._cache.keep(call, reply)
-                    answer = self._finish(call, reply, Layer.NONE, found.reason, begun, first_token_ms)
-                    recorded = True
-                    yield answer
         except Exception as error:
-            self._recorder.failed(call, _known(error), self._since(begun))
+            if not recorded:
+                self._failed(trail, error)
             raise
         except (asyncio.CancelledError, GeneratorExit):
             if not recorded:
-                self._recorder.failed(call, ClientGone("the client went away"), self._since(begun))
+                self._failed(trail, ClientGone("the client went away"))
             raise
 
     def _prepare(self, call: Call) -> Call:
@@ -181,108 +118,107 @@ class Pipeline:
         call = self.router.route(call)
         return structs.replace(call, rendered=call.messages) if call.version is None else _bind(call, call.version)
 
-    async def _look_up(self, call: Call) -> tuple[Call, Found]:
+    async def _look_up(self, trail: Trail) -> Found:
         """Ask the cache; the call goes on under the epoch that the look was made under."""
-        epoch = self._epochs.current(call.tenant, call.collection) if call.collection else None
-        found = await self._cache.find(call, epoch)
-        return structs.replace(call, epoch=found.epoch), found
+        call, begun = trail.call, self._clock.monotonic()
+        if not call.collection:
+            found = await self._cache.find(call)
+        else:
+            found = await self._cache.find(call, self._epochs.current(call.tenant, call.collection))
+            trail.call = structs.replace(call, epoch=found.epoch)
+        trail.passed("cache", begun, self._clock.monotonic())
+        return found
 
-    async def _revalidate(self, call: Call, found: Found) -> tuple[Call, Reply | None]:
+    async def _revalidate(self, trail: Trail, found: Found) -> Reply | None:
         """An answer from before a change of documents is as good as new if today's documents ground it just the same.
 
         That holds for changed, deleted and new documents alike: the model would be asked the very same thing.
         """
         if found.candidate is None:
-            return call, None
-        call = await self._ground(call)
+            return None
+        call = await self._producer.ground(trail.call, trail)
         if not call.epoch or call.grounding != found.candidate.grounding:
-            return call, None
-        reply = structs.replace(found.candidate.reply, documents=_provenance(call))
+            return None
+        reply = structs.replace(found.candidate.reply, documents=provenance(call))
         await self._cache.keep(call, reply, found.candidate.expires_at)
-        return call, reply
+        return reply
 
-    async def _produce_once(self, call: Call) -> tuple[Call, Reply, Layer]:
-        """One upstream call for identical calls in flight; calls that must not share an answer go alone."""
+    async def _produce_once(self, trail: Trail) -> tuple[Reply, Layer]:
+        """One upstream call for identical calls in flight; calls that must not share an answer go alone.
+
+        What was shared has a trail of its own. Whoever is told of it first books it: the leader may have left.
+        """
+        call = trail.call
         if not _may_share(call):
-            grounded = await self._ground(call)
-            grounded, reply = await self._produce(grounded)
-            return grounded, reply, Layer.NONE
-        grounded = call
+            return await self._producer.produce(call, trail), Layer.NONE
+        shared = Trail(call=call, begun=trail.begun)
 
-        async def lead() -> Reply:
-            nonlocal grounded
-            grounded, reply = await self._produce(await self._ground(call))
-            return reply
+        async def lead() -> tuple[Reply, Trail]:
+            try:
+                return await self._producer.produce(call, shared), shared
+            except Exception as error:
+                error.__dict__["flight"] = shared
+                raise
 
-        reply, led = await self._coalescer.join(f"{self._cache.key(call)}:{call.epoch}", lead)
-        return grounded, reply, Layer.NONE if led else Layer.COALESCED
+        begun = self._clock.monotonic()
+        try:
+            (reply, flown), led = await self._coalescer.join(f"{self._cache.key(call)}:{call.epoch}", lead, shared)
+        except BaseException as error:
+            # A flight that failed, or that ended because its last passenger left, is booked by the first to hear of it.
+            flight: Trail | None = getattr(error, "flight", None)
+            if flight is not None and not flight.booked:
+                flight.booked = True
+                trail.join(flight)
+            raise
+        if not led:
+            trail.passed("coalesced", begun, self._clock.monotonic())
+        if flown.booked:
+            return reply, Layer.COALESCED
+        flown.booked = True
+        trail.join(flown)
+        return reply, Layer.NONE
 
-    async def _ground(self, call: Call) -> Call:
-        """Fetch the documents and render the template with them."""
-        version = call.version
-        if version is None or call.rendered:
-            return call
-        values = dict(call.variables)
-        if version.retrieval is not None:
-            begun = self._clock.monotonic()
-            policy = version.retrieval
-            found = await self._retriever.find(call.tenant, policy.collection, call.epoch, call.query, policy.top_k)
-            context = values[policy.into] = self._show_passages(found.passages)
-            # Under an unknown epoch nothing is kept: the documents may be older than what was acknowledged.
-            epoch = call.epoch if found.fresh else ""
-            call = structs.replace(call, passages=found.passages, context=context, epoch=epoch)
-            self._recorder.stage("retrieve", call, self._clock.monotonic() - begun)
-        return structs.replace(call, rendered=(*render(version.template, values), *call.messages))
-
-    async def _produce(self, call: Call) -> tuple[Call, Reply]:
-        """Ask the chain. An answer from documents that changed meanwhile is made again, a bounded number of times."""
-        for remake in range(MAX_REMAKES):
-            begun = self._clock.monotonic()
-            reply = await self._providers.complete(_completion(call))
-            self._recorder.stage("provider", call, self._clock.monotonic() - begun)
-            now = await self._ground_anew(call)
-            if now.grounding == call.grounding:
-                reply = structs.replace(reply, documents=_provenance(now))
-                await self._cache.keep(now, reply)
-                return now, reply
-            if remake + 1 < MAX_REMAKES:
-                call = now
-        # The documents change faster than the model answers: say what it was made from, and keep nothing.
-        return call, structs.replace(reply, documents=_provenance(call))
-
-    async def _ground_anew(self, call: Call) -> Call:
-        """The call as today's documents ground it; itself while its epoch is the current one."""
-        if not (call.collection and call.epoch):
-            return call
-        epoch = await self._epochs.current(call.tenant, call.collection)
-        if epoch in ("", call.epoch):
-            return call
-        return await self._ground(structs.replace(call, epoch=epoch, rendered=()))
+    async def _last_good(self, trail: Trail, error: ProviderError) -> Reply | None:
+        """The last good answer, while every provider is down: past its TTL, never past its provenance."""
+        if not error.fall_back:
+            return None
+        call = trail.call
+        candidate = await self._cache.last_good(call)
+        if candidate is None:
+            return None
+        if call.collection:
+            now = await self._epochs.current(call.tenant, call.collection)
+            if not now or now != candidate.epoch:
+                grounded = await self._producer.ground(structs.replace(call, epoch=now, rendered=()), trail)
+                if grounded.grounding != candidate.grounding:
+                    return None
+        return candidate.reply
 
     def _finish(
-        self,
-        call: Call,
-        reply: Reply,
-        layer: Layer,
-        reason: str,
-        begun: float,
-        first_token_ms: float | None = None,
+        self, trail: Trail, reply: Reply, layer: Layer, reason: str, first_token_ms: float | None = None
     ) -> Answer:
-        charged = self._price(reply.provider, reply.model, reply.usage, call.received_at)
+        paid = layer is Layer.NONE
+        call = trail.call
         answer = Answer(
             call=call,
             reply=reply,
             layer=layer,
-            cost=charged,
-            latency_ms=self._since(begun),
+            cost=trail.cost() if paid else self._price(reply.provider, reply.model, reply.usage, call.received_at),
+            latency_ms=self._since(trail),
             first_token_ms=first_token_ms,
             cache_reason=reason,
         )
-        self._recorder.answered(answer)
+        self._recorder.answered(answer, trail)
         return answer
 
-    def _since(self, begun: float) -> float:
-        return (self._clock.monotonic() - begun) * 1000
+    def _failed(self, trail: Trail, error: Exception) -> None:
+        if isinstance(error, RateLimited | BudgetExhausted):
+            self._recorder.refused(trail.call, error)
+        else:
+            self._recorder.failed(trail, _known(error), self._since(trail))
+
+    def _since(self, trail: Trail) -> float:
+        return (self._clock.monotonic() - trail.begun) * 1000
 
 
 def _known(error: Exception) -> PromptyardError:
@@ -315,18 +251,3 @@ def _may_share(call: Call) -> bool:
         or (version is not None and version.personal)
         or call.params.get("temperature") != 0
     )
-
-
-def _completion(call: Call) -> Completion:
-    version = call.version
-    return Completion(
-        call_id=call.id,
-        messages=call.rendered,
-        params=call.params,
-        chain=call.chain or (ModelRef.parse(call.model),),
-        total_timeout=version.total_timeout if version else 30.0,
-    )
-
-
-def _provenance(call: Call) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(f"doc:{call.collection}/{p.document}@{p.version}" for p in call.passages))

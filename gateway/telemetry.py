@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from gateway.errors import PromptyardError
+from gateway.trail import Trail
 from gateway.types import Answer, Call
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -85,7 +87,8 @@ class Metrics:
             registry=self.registry,
         )
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer, trail: Trail) -> None:
+        self._stages(trail)
         call, reply = answer.call, answer.reply
         prompt, layer = self._labels(call)[0], answer.layer.value
         self._calls.labels(*self._labels(call), layer, "ok").inc()
@@ -101,11 +104,13 @@ class Metrics:
             for attempt in reply.attempts:
                 self._attempts.labels(attempt.provider, self._model(attempt.model), attempt.error).inc()
 
-    def failed(self, call: Call, code: str) -> None:
-        self._calls.labels(*self._labels(call), "none", code).inc()
+    def failed(self, trail: Trail, error: PromptyardError) -> None:
+        self._stages(trail)
+        self._calls.labels(*self._labels(trail.call), "none", error.code).inc()
 
-    def stage(self, name: str, seconds: float) -> None:
-        self._stage.labels(name).observe(seconds)
+    def _stages(self, trail: Trail) -> None:
+        for stage in trail.stages:
+            self._stage.labels(stage.name).observe(stage.seconds)
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format."""

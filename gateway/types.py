@@ -328,6 +328,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
     grounding: str
     """SHA-256 (hex) of the passages as the model saw them."""
     expires_at: float
+    epoch: str = ""
+    """The collection's, when it was kept."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):

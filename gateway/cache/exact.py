@@ -100,6 +100,26 @@ class ExactCache:
             return Lookup(None, rules.EPOCH, known, candidate)
         return Lookup(entry.reply, rules.HIT, known)
 
+    async def last_good(self, call: Call) -> Candidate | None:
+        """The kept answer, past its TTL or not, if the prompt's policy lets it stand in for providers that are down.
+
+        Whether it is past its provenance is for the caller to check.
+        """
+        policy = rules.policy_of(call)
+        if policy.stale_for <= 0 or rules.why_never_shared(call):
+            return None
+        key = answer_key(call)
+        try:
+            stored = await self._line.ask("GET", entry_name(Scope.of(call), key))
+        except REDIS_TROUBLE:
+            return None
+        entry = decode(stored) if stored is not None else None
+        if entry is None or entry.key != key or entry.tenant != call.tenant:
+            return None
+        if entry.expires_at + policy.stale_for <= self._clock.now():
+            return None
+        return Candidate(reply=entry.reply, grounding=entry.grounding, expires_at=entry.expires_at, epoch=entry.epoch)
+
     async def keep(self, call: Call, reply: Reply, expires_at: float | None = None) -> str:
         """Keep the answer of a call that carries the epoch it began under. Returns ``kept`` or why not.
 
@@ -115,7 +135,8 @@ class ExactCache:
             value = encode(entry)
         except (TypeError, ValueError, OverflowError):
             return rules.UNENCODABLE  # a lone surrogate, an integer of more than 64 bits: rare, and not worth a format
-        lifetime_ms = max(1, int((entry.expires_at - entry.created_at) * 1000))
+        lifetime = entry.expires_at - entry.created_at + max(0.0, rules.policy_of(call).stale_for)
+        lifetime_ms = max(1, int(lifetime * 1000))
         try:
             await self._line.ask("SET", entry_name(Scope.of(call), entry.key), value, "PX", lifetime_ms)
         except REDIS_TROUBLE:

@@ -52,10 +52,17 @@ def why_not_keep(call: Call, reply: Reply) -> str:
     return ""
 
 
+def why_never_shared(call: Call) -> str:
+    """Of an answer that stands in while providers are down: it is no evidence, whoever gets it."""
+    return BYPASS if call.cache is CacheMode.BYPASS else _why_never_kept(call)
+
+
 def _why_never(call: Call) -> str:
+    return EVIDENCE if call.evidence else _why_never_kept(call)
+
+
+def _why_never_kept(call: Call) -> str:
     policy = policy_of(call)
-    if call.evidence:
-        return EVIDENCE
     if (call.version and call.version.personal) or call.params.get("personal"):
         return PERSONAL
     if not policy.exact or policy.ttl <= 0:

@@ -9,6 +9,7 @@ from gateway.errors import PromptyardError, StorageUnavailable
 from gateway.ledger.records import call_record, failure_record, score_record
 from gateway.ledger.spool import Spool, SpoolFull
 from gateway.telemetry import Metrics
+from gateway.trail import Trail
 from gateway.types import Answer, Call
 
 log = logging.getLogger(__name__)
@@ -23,16 +24,16 @@ class SpoolRecorder:
         self._clock = clock
         self._keep_content = keep_content
 
-    def answered(self, answer: Answer) -> None:
-        self._metrics.answered(answer)
-        self._hand_over("call", call_record(answer, content=self._keep_content))
+    def answered(self, answer: Answer, trail: Trail) -> None:
+        self._metrics.answered(answer, trail)
+        self._hand_over("call", call_record(answer, self._keep_content, trail))
 
-    def failed(self, call: Call, error: PromptyardError, latency_ms: float) -> None:
-        self._metrics.failed(call, error.code)
-        self._hand_over("call", failure_record(call, error, latency_ms, content=self._keep_content))
+    def failed(self, trail: Trail, error: PromptyardError, latency_ms: float) -> None:
+        self._metrics.failed(trail, error)
+        self._hand_over("call", failure_record(trail, error, latency_ms, self._keep_content))
 
-    def stage(self, name: str, call: Call, seconds: float) -> None:
-        self._metrics.stage(name, seconds)
+    def refused(self, call: Call, error: PromptyardError) -> None:
+        self._metrics.refused.labels(error.code).inc()
 
     def feedback(self, *, tenant: str, call_id: str, metric: str, value: float, comment: str) -> None:
         """Raises StorageUnavailable when the spool is full: the caller may send the feedback again."""

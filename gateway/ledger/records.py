@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, NotRequired, TypedDict
 
 from gateway.errors import PromptyardError, ProviderError
+from gateway.trail import Trail
 from gateway.types import Answer, Attempt, Call, Cost, Layer, Message
 
 CALL = "call"
@@ -65,13 +66,13 @@ class ScoreRecord(TypedDict):
     scored_at: float
 
 
-def call_record(answer: Answer, content: bool) -> CallRecord:
+def call_record(answer: Answer, content: bool, trail: Trail | None = None) -> CallRecord:
     """An answered call. ``content``: whether question, answer, variables and context are kept."""
     reply, cost = answer.reply, answer.cost
     record = _asked(answer.call, content)
     record["latency_ms"] = answer.latency_ms
     record["first_token_ms"] = answer.first_token_ms
-    record["layer"] = str(answer.layer)
+    record["layer"] = answer.layer.value
     record["cache_reason"] = answer.cache_reason
     record["provider"] = reply.provider
     record["model"] = reply.model
@@ -84,29 +85,38 @@ def call_record(answer: Answer, content: bool) -> CallRecord:
     record["price"] = _price(cost)
     record["documents"] = list(reply.documents)
     record["answer"] = reply.text if content and answer.call.kind == "chat" else None
+    if trail is not None:
+        record["explanation"] = _explanation(trail)
     return record
 
 
-def failure_record(
-    call: Call, error: PromptyardError, latency_ms: float, content: bool, *, cost: Cost | None = None
-) -> CallRecord:
-    """A call that ended in an error. ``cost``: what was spent on it all the same, such as on a broken stream.
-
-    Without it, a call that reached no provider cost nothing; what a failed provider charged is unknown.
-    """
-    record = _asked(call, content)
+def failure_record(trail: Trail, error: PromptyardError, latency_ms: float, content: bool) -> CallRecord:
+    """A call that ended in an error. What was spent on it all the same is on the trail."""
+    record = _asked(trail.call, content)
     record["latency_ms"] = latency_ms
     record["status"] = "failed"
     record["error"] = error.code
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     record["attempts"] = _attempts(attempts)
-    if isinstance(error, ProviderError):
-        record["provider"] = error.provider or (attempts[-1].provider if attempts else "")
-        record["model"] = error.model or (attempts[-1].model if attempts else "")
-        record["cost_usd"] = cost.usd if cost else None
-    if cost:
+    last = trail.asked
+    if isinstance(error, ProviderError) and error.provider:
+        record["provider"], record["model"] = error.provider, error.model
+    elif attempts:
+        record["provider"], record["model"] = attempts[-1].provider, attempts[-1].model
+    elif last is not None:
+        record["provider"], record["model"] = last.provider, last.model
+    if trail.costs:
+        cost = trail.cost()
         record["cost_usd"], record["price"] = cost.usd, _price(cost)
+    record["explanation"] = _explanation(trail)
     return record
+
+
+def _explanation(trail: Trail) -> dict[str, Any]:
+    stages: dict[str, float] = {}
+    for stage in trail.stages:
+        stages[stage.name] = round(stages.get(stage.name, 0.0) + stage.seconds * 1000, 3)
+    return {"stages_ms": stages, **trail.notes}
 
 
 def score_record(

@@ -98,7 +98,8 @@ class RedisLine:
         try:
             async with asyncio.timeout(self._timeout):
                 connection = self._free.pop() if self._free else await self._pool.get_connection()  # type: ignore[no-untyped-call]
-                if connection.is_connected and await connection.can_read():  # nobody asked: the server has closed it, or is not in step with us
+                # Something to read before anything was asked: the server has closed it, or is out of step with us.
+                if connection.is_connected and await connection.can_read():
                     await connection.disconnect(nowait=True)
                 packed = connection.pack_commands([asked.command for asked in batch])
                 await connection.send_packed_command(packed, check_health=False)

@@ -1,7 +1,7 @@
 """The request path with fakes at its seams: what is asked of whom, what is kept, what is recorded."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -12,9 +12,21 @@ from msgspec import structs
 from gateway.cache.coalesce import Coalescer
 from gateway.cache.keys import answer_key
 from gateway.clock import ManualClock
-from gateway.errors import MissingVariable, PromptyardError, ProviderTimeout, StreamInterrupted, UnknownPrompt
-from gateway.pipeline import MAX_REMAKES, Pipeline
+from gateway.errors import (
+    ChainExhausted,
+    DocumentsChanging,
+    MissingVariable,
+    PromptyardError,
+    ProviderRejectedRequest,
+    ProviderTimeout,
+    RateLimited,
+    StreamInterrupted,
+    UnknownPrompt,
+)
+from gateway.pipeline import Pipeline
+from gateway.producer import MAX_REMAKES, MAX_TOOL_ROUNDS, Producer
 from gateway.prompts.router import Router
+from gateway.trail import Trail
 from gateway.types import (
     CANARY,
     STABLE,
@@ -111,6 +123,14 @@ class World:
     meanwhile: list[tuple[str, str]] = field(default_factory=list)
     """Changes (text, epoch) that happen while the provider answers, one an answer."""
     gate: asyncio.Event | None = None
+    fail_at_once: bool = False
+    rounds: list[Reply] = field(default_factory=list)
+    """What a stream says, one round of tools after the other."""
+    stands_in: bool = False
+    """Whether the policy lets the last good answer stand in for providers that are down."""
+    refusal: PromptyardError | None = None
+    money: list[str] = field(default_factory=list)
+    trails: list[Trail] = field(default_factory=list)
 
     # --- AnswerCache
     def key(self, call: Call) -> str:
@@ -159,21 +179,69 @@ class World:
 
     async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         self.asked.append(request)
+        if self.meanwhile:
+            self.text, self.epoch = self.meanwhile.pop(0)
+        if self.rounds:
+            said = self.rounds.pop(0)
+            yield Delta(delta={name: value for name, value in said.message.items() if value and name != "role"})
+            yield Delta(reply=said)
+            return
+        if self.fail_at_once:
+            raise self.replies[0]  # type: ignore[misc]
         for piece in ("Thirty", " days."):
             yield Delta(delta={"content": piece})
         if self.replies and isinstance(self.replies[0], Exception):
             raise self.replies[0]
         yield Delta(reply=reply())
 
+    async def last_good(self, call: Call) -> Candidate | None:
+        stored = self.kept.get(answer_key(call))
+        if stored is None or not self.stands_in:
+            return None
+        return Candidate(reply=stored[0], grounding=stored[2], expires_at=0.0, epoch=stored[1])
+
+    # --- Limits
+    async def _admitted(self) -> None:
+        if self.refusal:
+            raise self.refusal
+
+    def admit(self, call: Call) -> Awaitable[None]:
+        return self._admitted()
+
+    async def reserve(self, call: Call) -> str:
+        self.money.append("reserved")
+        return "reservation"
+
+    async def settle(self, reservation: Any, usage: Usage, usd: Decimal | None) -> None:
+        self.money.append(f"settled {usage.output_tokens} {usd}")
+
+    async def release(self, reservation: Any) -> None:
+        self.money.append("released")
+
+    # --- Toolbox
+    def definitions(self, names: Sequence[str]) -> list[Mapping[str, Any]]:
+        return [{"type": "function", "function": {"name": name}} for name in names]
+
+    def owns(self, names: Sequence[str], message: Mapping[str, Any]) -> bool:
+        calls = message.get("tool_calls") or ()
+        return bool(calls) and all(tool["function"]["name"] in names for tool in calls)
+
+    def repeatable(self, names: Sequence[str], message: Mapping[str, Any]) -> bool:
+        return all(tool["function"]["name"] != "dice" for tool in message["tool_calls"])
+
+    async def run(self, call: Call, message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        return [{"role": "tool", "tool_call_id": tool["id"], "content": "42"} for tool in message["tool_calls"]]
+
     # --- Recorder
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer, trail: Trail) -> None:
         self.records.append(("answered", answer))
 
-    def failed(self, call: Call, error: PromptyardError, latency_ms: float) -> None:
+    def failed(self, trail: Trail, error: PromptyardError, latency_ms: float) -> None:
         self.records.append(("failed", error.code))
+        self.trails.append(trail)
 
-    def stage(self, name: str, call: Call, seconds: float) -> None:
-        assert seconds >= 0
+    def refused(self, call: Call, error: PromptyardError) -> None:
+        self.records.append(("refused", error.code))
 
 
 @dataclass
@@ -195,17 +263,32 @@ class Retrieved:
 
 def pipeline(world: World, table: RoutingTable | None = None) -> Pipeline:
     stable = RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, VERSION, 10_000),)),))
+    clock = ManualClock()
+
+    def price(provider: str, model: str, usage: Usage, at: float) -> Cost:
+        return Cost(Decimal("0.5"))
+
+    producer = Producer(
+        cache=world,
+        epochs=world,
+        retriever=Library(world),
+        providers=world,
+        limits=world,
+        tools=world,
+        price=price,
+        show_passages=lambda passages: "\n".join(passage.text for passage in passages),
+        clock=clock,
+    )
     return Pipeline(
         router=Router(table or stable),
+        limits=world,
         cache=world,
         epochs=world,
         coalescer=Coalescer(),
-        retriever=Library(world),
-        providers=world,
+        producer=producer,
         recorder=world,
-        price=lambda provider, model, usage, at: Cost(Decimal("0.5")),
-        show_passages=lambda passages: "\n".join(passage.text for passage in passages),
-        clock=ManualClock(),
+        price=price,
+        clock=clock,
     )
 
 
@@ -259,11 +342,32 @@ async def test_an_answer_in_flight_is_made_again_when_its_documents_change() -> 
     assert (answer.reply.text, next(iter(world.kept.values()))[1]) == ("answer 2", "e2")
 
 
-async def test_remakes_are_bounded_and_the_last_one_is_not_kept() -> None:
+async def test_an_answer_that_cannot_keep_up_with_its_documents_is_not_served() -> None:
     world = World(meanwhile=[(f"Returns: {n} days.", f"e{n}") for n in range(40, 50)])
-    answer = await pipeline(world).answer(ask())
+    with pytest.raises(DocumentsChanging):
+        await pipeline(world).answer(ask())
     assert (len(world.asked), world.kept) == (MAX_REMAKES, {})
-    assert answer.reply.documents
+    assert world.trails[0].cost().usd == Decimal("0.5") * MAX_REMAKES
+
+
+@pytest.mark.parametrize("before", ["", "e1"], ids=["begun during a write", "begun before it"])
+@pytest.mark.parametrize("after", ["", "e2"], ids=["another write under way", "all acknowledged"])
+async def test_an_answer_in_flight_is_checked_whenever_a_write_may_have_been_under_way(before: str, after: str) -> None:
+    world = World(epoch=before, meanwhile=[("Returns: 45 days.", after)])
+    answer = await pipeline(world).answer(ask())
+    assert (answer.reply.text, len(world.asked)) == ("answer 2", 2)
+    assert "45 days" in world.asked[1].messages[0]["content"]
+    assert bool(world.kept) is bool(after)
+
+
+async def test_a_stream_is_checked_once_more_before_its_first_byte() -> None:
+    world = World(meanwhile=[("Returns: 45 days.", "e2")])
+    pieces = [piece async for piece in pipeline(world).stream(ask(stream=True))]
+    assert len(world.asked) == 2
+    assert "45 days" in world.asked[1].messages[0]["content"]
+    assert [piece.delta["content"] for piece in pieces if isinstance(piece, Delta)] == ["Thirty", " days."]
+    assert isinstance(pieces[-1], Answer)
+    assert pieces[-1].paid_usd is None  # the first stream was begun, and nobody says what it cost
 
 
 @pytest.mark.parametrize("changes", [{"epoch": ""}, {"fresh": False}], ids=["unknown epoch", "old index"])
@@ -384,3 +488,178 @@ async def test_a_client_that_leaves_is_recorded_once() -> None:
             break
     await finished.aclose()
     assert [kind for kind, _ in world.records] == ["failed", "answered"]
+
+
+async def everything(pieces: AsyncGenerator[Delta | Answer, None]) -> list[Delta | Answer]:
+    return [piece async for piece in pieces]
+
+
+# --- limits, money, tools, providers that are down
+
+
+async def test_a_refused_call_asks_nobody_and_is_not_in_the_ledger() -> None:
+    world = World(refusal=RateLimited("too many", retry_after=3))
+    with pytest.raises(RateLimited):
+        await pipeline(world).answer(ask())
+    assert (world.asked, world.records, world.money) == ([], [("refused", "rate_limited")], [])
+
+
+async def test_money_is_reserved_before_and_settled_after_and_hits_need_none() -> None:
+    world = World()
+    path = pipeline(world)
+    await path.answer(ask())
+    await path.answer(ask())
+    assert world.money == ["reserved", "settled 10 0.5"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_money_is_given_back_when_the_chain_fails(streaming: bool) -> None:
+    world = World(replies=[ProviderTimeout("too slow")])
+    path = pipeline(world)
+    with pytest.raises(ProviderTimeout):
+        await (everything(path.stream(ask(stream=True))) if streaming else path.answer(ask()))
+    assert world.money == ["reserved", "released"]
+    assert world.trails[0].cost().usd is None  # a time-out may have been charged
+
+
+async def test_a_client_that_leaves_a_stream_costs_an_unknown_sum_of_a_known_provider() -> None:
+    world = World()
+    pieces = pipeline(world).stream(ask(stream=True))
+    await anext(pieces)
+    await pieces.aclose()
+    [trail] = world.trails
+    assert (trail.asked, trail.cost().usd, world.money) == (ModelRef("openai", "small"), None, ["reserved", "released"])
+
+
+async def test_a_caller_who_leaves_an_answer_is_recorded() -> None:
+    world = World(gate=asyncio.Event())
+    call = asyncio.create_task(pipeline(world).answer(ask()))
+    while not world.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert world.records == [("failed", "client_gone")]
+    assert world.trails[0].asked == ModelRef("openai", "small")
+
+
+async def test_who_stays_pays_when_the_leader_of_a_shared_call_leaves() -> None:
+    world = World(gate=asyncio.Event())
+    path = pipeline(world)
+    leader = asyncio.create_task(path.answer(ask(id="call_1")))
+    while not world.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(path.answer(ask(id=f"call_{n}"))) for n in (2, 3)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    leader.cancel()
+    await asyncio.sleep(0)
+    assert world.gate is not None
+    world.gate.set()
+    answers = await asyncio.gather(*others)
+    assert sorted((a.layer, a.paid_usd, a.call.id) for a in answers)[0][0] is Layer.COALESCED
+    assert sum(a.paid_usd or 0 for a in answers) == Decimal("0.5")
+    assert {a.call.id for a in answers} == {"call_2", "call_3"}
+    assert world.trails[0].costs == []
+
+
+DOWN = ChainExhausted("all links failed")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_the_last_good_answer_stands_in_while_every_provider_is_down(streaming: bool) -> None:
+    world = World(stands_in=True)
+    path = pipeline(world)
+    first = await path.answer(ask())
+    world.replies = [DOWN]
+    if streaming:
+        world.fail_at_once = True
+        pieces = [piece async for piece in path.stream(ask(cache=CacheMode.REFRESH, stream=True))]
+        answer = pieces[-1]
+        assert isinstance(answer, Answer)
+    else:
+        answer = await path.answer(ask(cache=CacheMode.REFRESH))
+    assert (answer.layer, answer.reply.text, answer.cache_reason) == (Layer.STALE, first.reply.text, DOWN.code)
+    assert answer.paid_usd == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "epoch", "stands"),
+    [
+        ("Returns: 30 days.", "e2", True),
+        ("Returns: 45 days.", "e2", False),
+        ("Returns: 45 days.", "", False),
+        ("Returns: 30 days.", "", True),
+    ],
+)
+async def test_the_last_good_answer_never_stands_past_its_provenance(text: str, epoch: str, stands: bool) -> None:
+    world = World(stands_in=True)
+    path = pipeline(world)
+    await path.answer(ask())
+    world.text, world.epoch, world.replies = text, epoch, [DOWN]
+    if stands:
+        assert (await path.answer(ask(cache=CacheMode.REFRESH))).layer is Layer.STALE
+    else:
+        with pytest.raises(ChainExhausted):
+            await path.answer(ask(cache=CacheMode.REFRESH))
+
+
+async def test_a_request_that_is_wrong_is_no_outage() -> None:
+    world = World(stands_in=True)
+    path = pipeline(world)
+    await path.answer(ask())
+    world.replies = [ProviderRejectedRequest("temperature 9")]
+    with pytest.raises(ProviderRejectedRequest):
+        await path.answer(ask(cache=CacheMode.REFRESH))
+
+
+def wants(*names: str) -> Reply:
+    calls = [
+        {"id": f"t{n}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for n, name in enumerate(names)
+    ]
+    return structs.replace(reply(""), message={"role": "assistant", "content": None, "tool_calls": calls})
+
+
+TOOLED = structs.replace(VERSION, tools=("lookup", "dice"))
+TOOLED_TABLE = RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, TOOLED, 10_000),)),))
+
+
+async def test_registered_tools_are_executed_and_the_model_asked_again() -> None:
+    world = World(replies=[wants("lookup"), wants("lookup", "lookup"), reply("It is 42.")])
+    answer = await pipeline(world, TOOLED_TABLE).answer(ask())
+    assert (answer.reply.text, answer.reply.usage) == ("It is 42.", Usage(300, 30))
+    assert answer.paid_usd == Decimal("1.5")
+    assert [message["role"] for message in world.asked[2].messages[2:]] == [
+        "assistant", "tool", "assistant", "tool", "tool",
+    ]  # fmt: skip
+    assert [tool["function"]["name"] for tool in world.asked[0].params["tools"]] == ["lookup", "dice"]
+    assert len(world.kept) == 1
+
+
+async def test_an_answer_from_tools_that_say_something_else_each_time_is_not_kept() -> None:
+    world = World(replies=[wants("dice"), reply("A six.")])
+    await pipeline(world, TOOLED_TABLE).answer(ask())
+    assert world.kept == {}
+
+
+async def test_tool_rounds_are_bounded() -> None:
+    world = World(replies=[wants("lookup") for _ in range(50)])
+    await pipeline(world, TOOLED_TABLE).answer(ask())
+    assert len(world.asked) == MAX_TOOL_ROUNDS + 1
+    assert world.asked[-1].params["tool_choice"] == "none"
+
+
+async def test_tools_of_the_caller_are_the_callers() -> None:
+    world = World(replies=[wants("lookup", "theirs")])
+    answer = await pipeline(world, TOOLED_TABLE).answer(ask())
+    assert len(world.asked) == 1
+    assert len(answer.reply.message["tool_calls"]) == 2
+
+
+async def test_a_stream_hides_the_rounds_of_its_tools() -> None:
+    world = World(rounds=[wants("lookup"), reply("It is 42.")])
+    pieces = [piece async for piece in pipeline(world, TOOLED_TABLE).stream(ask(stream=True))]
+    assert [piece.delta for piece in pieces if isinstance(piece, Delta)] == [{"content": "It is 42."}]
+    assert isinstance(pieces[-1], Answer)
+    assert (pieces[-1].reply.text, pieces[-1].reply.usage) == ("It is 42.", Usage(200, 20))

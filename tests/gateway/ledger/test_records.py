@@ -4,9 +4,10 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.errors import BudgetExhausted, PromptyardError, ProviderTimeout
+from gateway.errors import ClientGone, PromptyardError, ProviderTimeout, StorageUnavailable
 from gateway.ledger.records import CallRecord, ScoreRecord, call_record, failure_record, question_of, score_record
 from gateway.storage.models import CallRow, ScoreRow
+from gateway.trail import Trail
 from gateway.types import Attempt, Call, Cost, Layer, ModelRef, Passage, PromptVersion, RetrievalPolicy
 from tests.gateway.ledger.ledger_values import answer, call
 
@@ -45,7 +46,9 @@ def test_content_off_keeps_no_word_of_the_user_or_the_answer() -> None:
         query="SECRET", passages=(Passage("d", 1, "SECRET", "SECRET", 1.0),), context="SECRET",
     )  # fmt: skip
     assert "SECRET" not in str(call_record(answer(asked, "SECRET"), content=False))
-    assert "SECRET" not in str(failure_record(asked, PromptyardError("SECRET"), 1.0, content=False))
+    assert "SECRET" not in str(
+        failure_record(Trail(call=asked, begun=0.0), PromptyardError("SECRET"), 1.0, content=False)
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,15 +85,18 @@ class Exhausted(ProviderTimeout):
 @pytest.mark.parametrize(
     ("error", "spent", "cost", "provider"),
     [
-        (BudgetExhausted("over"), None, Decimal(0), ""),
-        (Exhausted("late"), None, None, "openai"),
-        (ProviderTimeout("cut", provider="anthropic"), Cost(Decimal("0.1")), Decimal("0.1"), "anthropic"),
+        (StorageUnavailable("no index"), [], Decimal(0), ""),
+        (Exhausted("late"), [Cost()], None, "openai"),
+        (ProviderTimeout("cut", provider="anthropic"), [Cost(Decimal("0.1"))], Decimal("0.1"), "anthropic"),
+        (ClientGone("left"), [Cost(Decimal("0.1")), Cost(Decimal("0.2"))], Decimal("0.3"), "openai"),
+        (ClientGone("left"), [Cost(Decimal("0.1")), Cost()], None, "openai"),
     ],
 )
 def test_a_failure_names_its_error_and_never_invents_a_cost(
-    error: PromptyardError, spent: Cost | None, cost: Decimal | None, provider: str
+    error: PromptyardError, spent: list[Cost], cost: Decimal | None, provider: str
 ) -> None:
-    kept = failure_record(call(version=GROUNDED), error, 7.0, content=True, cost=spent)
+    asked = ModelRef("openai", "small") if spent else None
+    kept = failure_record(Trail(call=call(version=GROUNDED), begun=0.0, asked=asked, costs=spent), error, 7.0, True)
     assert (kept["status"], kept["error"], kept["cost_usd"]) == ("failed", error.code, cost)
     assert (kept["provider"], kept["version"]) == (provider, "1.1.0")
 

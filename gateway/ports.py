@@ -1,0 +1,116 @@
+"""What the request path needs of others. ``compose.py`` says what stands behind each port."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
+
+from gateway.errors import PromptyardError
+from gateway.trail import Trail
+from gateway.types import Answer, Call, Candidate, Completion, Delta, Message, Passage, Reply, Usage
+
+
+class Found(Protocol):
+    """What a look into the answer cache says."""
+
+    @property
+    def reply(self) -> Reply | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def epoch(self) -> str: ...
+    @property
+    def candidate(self) -> Candidate | None: ...
+
+
+class AnswerCache(Protocol):
+    """Never raises: trouble is a miss. ``epoch`` is awaited while the entry is on its way."""
+
+    async def find(self, call: Call, epoch: Awaitable[str] | None = None) -> Found: ...
+    async def keep(self, call: Call, reply: Reply, expires_at: float | None = None) -> str: ...
+    async def last_good(self, call: Call) -> Candidate | None:
+        """The kept answer, past its TTL or not, if the prompt's policy lets it stand in for providers that are down."""
+        ...
+
+    def key(self, call: Call) -> str: ...
+
+
+class Epochs(Protocol):
+    """The version of a whole collection; empty while unknown. Never raises."""
+
+    async def current(self, tenant: str, collection: str) -> str: ...
+
+
+class Coalescer(Protocol):
+    """Identical calls in flight make one; says whether this one led."""
+
+    async def join(self, key: str, produce: Callable[[], Awaitable[Any]], label: Any) -> tuple[Any, bool]: ...
+
+
+class Retrieved(Protocol):
+    """Passages, best first; not ``fresh`` when they may be older than the epoch."""
+
+    @property
+    def passages(self) -> tuple[Passage, ...]: ...
+    @property
+    def fresh(self) -> bool: ...
+
+
+class Retriever(Protocol):
+    """Raises StorageUnavailable when neither SQL nor an index can answer."""
+
+    async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> Retrieved: ...
+
+
+class Provider(Protocol):
+    """Raises ProviderError."""
+
+    async def complete(self, request: Completion) -> Reply: ...
+    def stream(self, request: Completion) -> AsyncGenerator[Delta, None]: ...
+
+
+class Limits(Protocol):
+    """Requests, tokens and money. All of it is checked before it is spent."""
+
+    def admit(self, call: Call) -> Awaitable[None]:
+        """Under way when it returns. Awaiting raises RateLimited."""
+        ...
+
+    async def reserve(self, call: Call) -> Any:
+        """Tokens and money of one upstream call. Raises RateLimited, BudgetExhausted."""
+        ...
+
+    async def settle(self, reservation: Any, usage: Usage, usd: Decimal | None) -> None: ...
+
+    async def release(self, reservation: Any) -> None:
+        """The call reached no provider, or nobody knows what it cost."""
+        ...
+
+
+class Toolbox(Protocol):
+    """Registered tools, by name."""
+
+    def definitions(self, names: Sequence[str]) -> list[Mapping[str, Any]]:
+        """In OpenAI's shape. Raises UnknownTool."""
+        ...
+
+    def owns(self, names: Sequence[str], message: Message) -> bool:
+        """Whether the message calls tools, all of them among ``names``."""
+        ...
+
+    def repeatable(self, names: Sequence[str], message: Message) -> bool:
+        """Whether the tools that it calls give the same results again, so that an answer may be kept."""
+        ...
+
+    async def run(self, call: Call, message: Message) -> Sequence[Message]:
+        """The tools' results as messages; a tool that fails says so to the model. Bounded in time and size."""
+        ...
+
+
+class Recorder(Protocol):
+    """Hands a call to the ledger durably before its answer leaves. Never raises."""
+
+    def answered(self, answer: Answer, trail: Trail) -> None: ...
+    def failed(self, trail: Trail, error: PromptyardError, latency_ms: float) -> None: ...
+    def refused(self, call: Call, error: PromptyardError) -> None:
+        """Beyond a limit: counted, and not in the ledger, which refusals must not fill."""
+        ...

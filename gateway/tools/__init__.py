@@ -1,0 +1,1 @@
+"""Tools that the gateway executes itself when a model asks for them."""

@@ -1,0 +1,68 @@
+"""What becomes of a call while it goes on: the one mutable value of the request path.
+
+A trail belongs to one call, or to the one upstream call that several identical calls share. It is what metrics, spans,
+the ledger and ``GET /v1/calls/{id}`` are told from, so that the path itself measures each thing once.
+"""
+
+from typing import Any
+
+from msgspec import Struct, field, structs
+
+from gateway.types import Call, Cost, ModelRef
+
+
+class Stage(Struct, frozen=True):
+    """``begun`` is on the monotonic clock, both are in seconds."""
+
+    name: str
+    begun: float
+    seconds: float
+
+
+class Trail(Struct, kw_only=True):
+    """``begun``: when the call came in, on the monotonic clock."""
+
+    call: Call
+    """The fullest copy: routed, then grounded."""
+    begun: float
+    stages: list[Stage] = field(default_factory=list)
+    asked: ModelRef | None = None
+    """The link that was asked last; None while no provider was asked, and so nothing was spent."""
+    costs: list[Cost] = field(default_factory=list)
+    """One of each upstream answer: tool rounds and answers that were made again are several."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Decisions and their reasons, as plain JSON."""
+    booked: bool = False
+    """Whether some call's record carries the costs."""
+
+    def passed(self, stage: str, begun: float, now: float) -> None:
+        self.stages.append(Stage(stage, begun, now - begun))
+
+    def join(self, other: "Trail") -> None:
+        """Take over what happened on a shared trail, its costs included."""
+        grounded = other.call
+        self.call = structs.replace(
+            self.call,
+            rendered=grounded.rendered,
+            passages=grounded.passages,
+            context=grounded.context,
+            epoch=grounded.epoch,
+        )
+        self.stages.extend(other.stages)
+        self.asked = other.asked
+        self.costs.extend(other.costs)
+        self.notes.update(other.notes)
+
+    def cost(self) -> Cost:
+        """All of it: unknown as soon as one part is, and nothing when nothing was asked."""
+        if len(self.costs) == 1:
+            return self.costs[0]
+        total = Cost() if not self.costs else self.costs[-1]
+        amounts = [cost.usd for cost in self.costs if cost.usd is not None]
+        known = len(amounts) == len(self.costs) > 0
+        return Cost(
+            usd=sum(amounts[1:], amounts[0]) if known else None,
+            input_per_mtok=total.input_per_mtok,
+            output_per_mtok=total.output_per_mtok,
+            data_version=total.data_version,
+        )
