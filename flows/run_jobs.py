@@ -58,7 +58,8 @@ def run_jobs(request: JobsRequest | None = None) -> list[JobReport]:
 def _sentence(report: JobReport) -> str:
     what = f"{report.kind} for {report.tenant}"
     failed = f", {report.failed} of them failed" if report.failed else ""
-    return f"{what}: {report.state}, {report.done + report.failed} of {report.total} items{failed}"
+    why = f" ({report.error})" if report.error else ""
+    return f"{what}: {report.state}, {report.done + report.failed} of {report.total} items{failed}{why}"
 
 
 def _row(report: JobReport) -> dict[str, object]:

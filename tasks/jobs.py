@@ -1,14 +1,14 @@
 """Jobs: one is taken under a lease, worked on for a while, given back; then the one whose turn it is."""
 
+import logging
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-
-from prefect.logging import get_run_logger
 
 from gateway.clock import Clock
 from gateway.errors import PromptyardError
 from gateway.jobs import running, store
-from gateway.jobs.rules import progress
+from gateway.jobs.rules import JobState, progress
 from gateway.jobs.running import LeaseLost
 from gateway.settings import Settings
 from gateway.storage.models import JobRow
@@ -22,6 +22,8 @@ PAUSE = 60.0
 """Seconds that a job waits at least after errors that may pass."""
 PATIENCE = 900.0
 """Seconds for the items in flight to end, whatever their time-outs are."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,6 @@ def work_on_next(
         pause, error = _work(settings, held, job, in_flight, seconds)
         return JobReport.of(running.give_back(engine, clock, job.id, owner, pause=pause, error=error))
     except LeaseLost:
-        get_run_logger().warning("another run has taken %s", job.id)
         return JobReport.of(job, lost=True)
     except BaseException:  # a run that is told to stop need not make the next one wait for the lease
         with suppress(PromptyardError):
@@ -77,6 +78,8 @@ def work_on_next(
 
 def _work(settings: Settings, held: Held, job: JobRow, in_flight: int, seconds: float) -> tuple[float, str]:
     """How long to wait with the rest, and what broke the job as a whole."""
+    if job.state != JobState.RUNNING:  # a killed run did not live to see that it was cancelled
+        return 0.0, ""
     try:
         online = client(settings)
         work = work_of(settings, online.gateway, held, job)
@@ -85,10 +88,10 @@ def _work(settings: Settings, held: Held, job: JobRow, in_flight: int, seconds: 
     except LeaseLost:
         raise
     except PromptyardError as error:
-        get_run_logger().warning("%s cannot go on (%s)", job.id, error.code)
         return (PAUSE, "") if error.retryable else (0.0, error.message)
     except Exception as error:
-        get_run_logger().exception("%s broke", job.id)
+        # Its message could hold a prompt: the log has its type and place.
+        log.error("%s broke: %s\n%s", job.id, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
         return 0.0, f"an unexpected {type(error).__name__}"
 
 

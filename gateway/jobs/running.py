@@ -151,7 +151,7 @@ def give_back(engine: Engine, clock: Clock, job_id: str, owner: str, *, pause: f
             raise _lost()
         age = now - row.created_at
         state, why = after_work(JobState(row.state), total=row.total, done=row.done, failed=row.failed, age=age)
-        if error and state in OPEN:
+        if error and state in (JobState.RUNNING, JobState.FAILED):
             state, why = JobState.FAILED, error
         row.state, row.error = state.value, why
         row.lease_owner, row.lease_until = "", now + pause if state in OPEN else now
