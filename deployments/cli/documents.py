@@ -1,7 +1,7 @@
 """``promptyard documents``: what grounds the answers, by the gateway's API: no stale answer outlives a put."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,9 @@ from deployments.cli.stack_home import connected_settings, stack_home
 
 if TYPE_CHECKING:
     from deployments.cli.gateway_client import GatewayClient
+
+PAGE = 500
+"""Documents that one request lists."""
 
 Collection = Annotated[str, typer.Argument(help="The collection; by convention the prompt's name.")]
 DocumentId = Annotated[str, typer.Argument(metavar="ID", help="The document: its file's name without .md.")]
@@ -70,7 +73,7 @@ def list_all(collection: Collection, as_json: Json = False) -> None:
     from rich.table import Table
 
     with _gateway() as gateway:
-        found = gateway.call("GET", "v1", "documents", collection)["documents"]
+        found = list(_states(gateway, collection))
     if as_json:
         typer.echo(json.dumps({"collection": collection, "documents": found}, indent=2))
         return
@@ -102,6 +105,17 @@ def _gateway() -> "GatewayClient":
 
     home = stack_home()
     return open_gateway(home, connected_settings())
+
+
+def _states(gateway: "GatewayClient", collection: str) -> Iterator[dict[str, Any]]:
+    """Every document of the collection, page by page."""
+    after = ""
+    while True:
+        page = gateway.call("GET", "v1", "documents", collection, query={"after": after, "limit": str(PAGE)})
+        yield from page["documents"]
+        if not page.get("has_more"):
+            return
+        after = page["next"]
 
 
 def _did(state: dict[str, Any]) -> str:

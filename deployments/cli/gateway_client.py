@@ -4,7 +4,7 @@ import http.client
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from deployments.stack.errors import StackError
 from deployments.stack.home import StackHome
@@ -44,12 +44,15 @@ class GatewayClient:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def call(self, method: str, *path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The answer's JSON; ``path`` in segments, which are quoted.
+    def call(
+        self, method: str, *path: str, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The answer's JSON; ``path`` in segments, which are quoted, as is ``query``.
 
         Raises GatewayRefused, or StackError when nobody answers at the address.
         """
         target = self._prefix + "".join(f"/{quote(segment, safe='')}" for segment in path)
+        target += f"?{urlencode(query)}" if query else ""
         headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
         try:

@@ -1,8 +1,8 @@
 """``/v1/documents/{collection}/{id}``: what grounds the answers."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -11,6 +11,8 @@ from gateway.api.responses import JsonResponse
 from gateway.errors import UnknownDocument
 
 router = APIRouter(prefix="/v1/documents", tags=["documents"])
+
+MAX_PAGE = 500
 
 
 class Document(BaseModel):
@@ -52,6 +54,14 @@ async def get(request: Request, collection: str, document_id: str) -> Response:
 
 
 @router.get("/{collection}")
-async def list_documents(request: Request, collection: str) -> Response:
+async def list_documents(
+    request: Request,
+    collection: str,
+    after: Annotated[str, Query(max_length=120, description="The page behind this id: 'next' of the one before.")] = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+) -> Response:
+    """A page in order of id. ``has_more`` says whether another follows, ``next`` what to ask for as ``after``."""
     caller = await principal(request, "documents:read")
-    return JsonResponse({"documents": await gateway_of(request).documents.list(caller.tenant, collection)})
+    found = await gateway_of(request).documents.list(caller.tenant, collection, after=after, limit=limit + 1)
+    page, has_more = found[:limit], len(found) > limit
+    return JsonResponse({"documents": page, "has_more": has_more, "next": page[-1].id if has_more else None})

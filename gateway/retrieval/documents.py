@@ -116,9 +116,11 @@ class Documents:
     async def list(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100
     ) -> tuple[DocumentState, ...]:
-        """Up to ``limit`` (at most 1,000) documents in order of id, from the first one behind ``after``."""
+        """Up to ``limit`` (at most 1,000) documents in order of id, from the first one behind ``after``. Raises InvalidRequest."""
         check_name("tenant", tenant)
         check_name("collection", collection)
+        if after:
+            check_name("document", after)
         bounded = min(max(limit, 1), _MAX_PAGE)
         rows = await asyncio.to_thread(store.page, self._engine, tenant, collection, after, bounded)
         return tuple(_state(row, chunks=chunks, changed=False) for row, chunks in rows)

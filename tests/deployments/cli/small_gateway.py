@@ -6,25 +6,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 KEY = "py_test"
 
 
 class SmallGateway:
-    """``documents`` by (collection, id); ``asked`` are the requests as they came, (method, path)."""
+    """``documents`` by (collection, id); ``asked`` are the requests as they came, (method, path).
+
+    ``page`` is how many documents a list shows at once.
+    """
 
     def __init__(self) -> None:
         self.documents: dict[tuple[str, str], dict[str, Any]] = {}
         self.asked: list[tuple[str, str]] = []
         self.url = ""
+        self.page = 100
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        path, _, query = path.partition("?")
         _, _, what, *names = path.split("/")
         assert what == "documents"
         if len(names) == 1:
-            states = [one["state"] for (collection, _), one in self.documents.items() if collection == names[0]]
-            return 200, {"documents": states}
+            after = parse_qs(query).get("after", [""])[0]
+            places = sorted(place for place in self.documents if place[0] == names[0] and place[1] > after)
+            page = [self.documents[place]["state"] for place in places[: self.page]]
+            more = len(places) > self.page
+            return 200, {"documents": page, "has_more": more, "next": page[-1]["id"] if more else None}
         place = (unquote(names[0]), unquote(names[1]))
         known = self.documents.get(place)
         if method == "PUT":

@@ -65,6 +65,18 @@ def test_list_and_delete(documents: Promptyard, folder: Path) -> None:
     assert "returns" not in listed
 
 
+def test_a_long_list_is_whole(documents: Promptyard, gateway: SmallGateway, tmp_path: Path) -> None:
+    gateway.page = 2
+    names = [f"text-{number}" for number in range(5)]
+    for name in names:
+        (tmp_path / f"{name}.md").write_text(f"# {name}\n\nAll about {name}.\n")
+    documents("put", "shop", *(str(tmp_path / f"{name}.md") for name in names))
+    gateway.asked.clear()
+    assert [one["id"] for one in json.loads(documents("list", "shop", "--json").stdout)["documents"]] == names
+    assert len(gateway.asked) == 3
+    assert "5 documents" in documents("list", "shop").stdout
+
+
 def test_an_error_of_the_gateway_is_its_message_and_hint(documents: Promptyard) -> None:
     error = documents("get", "shop", "nope").exception
     assert isinstance(error, GatewayRefused)

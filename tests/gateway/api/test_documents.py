@@ -22,6 +22,27 @@ def test_what_was_put_can_be_read_and_listed(shop: Shop) -> None:
     assert [document["id"] for document in listed] == ["shipping"]
 
 
+def test_a_list_comes_in_pages_and_says_when_there_is_more(shop: Shop) -> None:
+    names = sorted(f"d{number}" for number in range(104)) + ["shipping"]
+    for name in names[:-1]:
+        shop.put(name, "A title", f"What {name} says.").raise_for_status()
+    place = f"/v1/documents/{shop.prompt}"
+
+    def page(**query: str | int) -> tuple[list[str], bool, str | None]:
+        answer = shop.http.get(place, params=query).raise_for_status().json()
+        return [document["id"] for document in answer["documents"]], answer["has_more"], answer["next"]
+
+    assert page() == (names[:100], True, names[99])
+    assert page(after=names[99]) == (names[100:], False, None)
+    assert page(limit=3, after="d5") == (["d50", "d51", "d52"], True, "d52")
+    assert page(limit=500) == (names, False, None)
+    assert page(limit=105) == (names, False, None)
+    assert page(after="z") == ([], False, None)
+    for wrong in ({"limit": 0}, {"limit": 501}, {"limit": "all"}, {"after": "\x00"}, {"after": "x" * 121}):
+        refused = shop.http.get(place, params=wrong)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request"), wrong
+
+
 def test_the_next_answer_after_a_change_is_the_new_one(shop: Shop) -> None:
     for _ in range(2):
         assert "three days" in shop.answer()[0]
