@@ -23,6 +23,7 @@ from gateway.embedding.base import Embedder
 from gateway.embedding.build import build_catalogue, build_embedder
 from gateway.embedding.catalogue import Catalogue
 from gateway.errors import StorageUnavailable
+from gateway.idempotency.idempotency import Idempotency
 from gateway.ledger.recorder import SpoolRecorder
 from gateway.ledger.spool import Spool
 from gateway.limits.build import LimitRoom, build_limits
@@ -62,6 +63,7 @@ class Gateway:
     embedder: Embedder
     limits: LimitRoom
     tools: Toolbox
+    idempotency: Idempotency
     embed_pipeline: EmbedPipeline
     embedding_models: Catalogue
     cache: ExactCache
@@ -88,6 +90,7 @@ class Gateway:
     async def close(self) -> None:
         """As ``stop``, for a gateway that was never started."""
         await self.documents.settle()
+        await self.idempotency.settle()
         await self.authenticator.aclose()
         await self.providers.aclose()
         await self.embedder.aclose()
@@ -234,6 +237,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         embedder=embedder,
         limits=limits,
         tools=tools,
+        idempotency=Idempotency(engine, clock, instance),
         embed_pipeline=EmbedPipeline(models=embedding_models, recorder=recorder, price=price, clock=clock),
         embedding_models=embedding_models,
         cache=cache,

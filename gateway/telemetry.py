@@ -80,6 +80,9 @@ class Metrics:
             "Records that the spool could not take: the ledger misses them.",
             registry=self.registry,
         )
+        self.replayed = Counter(
+            "promptyard_replays_total", "Answers given again for their Idempotency-Key.", registry=self.registry
+        )
         self.refused = Counter(
             "promptyard_requests_refused_total",
             "Requests refused before routing, by error code.",

@@ -5,19 +5,32 @@ rest of a cached answer. Errors before the first byte are HTTP errors, later one
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from starlette.types import Receive, Scope, Send
 
 from gateway.api.access import decode_object
 from gateway.api.responses import RawHeaders, error_headers, unexpected
 from gateway.auth.authenticator import require
 from gateway.clock import new_id
-from gateway.errors import BodyTooLarge, ClientGone, MalformedBody, Overloaded, PromptyardError, RequestTimeout
+from gateway.errors import (
+    BodyTooLarge,
+    BudgetExhausted,
+    ClientGone,
+    MalformedBody,
+    Overloaded,
+    PromptyardError,
+    RateLimited,
+    RequestTimeout,
+)
+from gateway.idempotency.claims import Claim, Replay
+from gateway.idempotency.codec import decode as decode_answer
+from gateway.idempotency.codec import encode as encode_answer
+from gateway.idempotency.keys import fingerprint
 from gateway.types import Answer, Call, Delta, Principal
 
 if TYPE_CHECKING:
@@ -90,29 +103,68 @@ class Answering:
         gateway: Gateway = scope["app"].state.gateway
         call_id = new_id("call", gateway.clock)
         try:
-            call, body = await self._read(gateway, scope, receive, call_id)
-            if not gateway.admit():
-                raise Overloaded("the gateway has all the calls in flight that it takes", retry_after=1)
-        except PromptyardError as error:
-            gateway.metrics.refused.labels(error.code).inc()
-            await self._refuse(send, error, call_id)
-            return
-        try:
-            if call.stream:
-                await self._stream(gateway, call, body, receive, send)
+            asked = await self._read(gateway, scope, receive, call_id)
+            if not asked.idempotency_key:
+                await self._admitted(gateway, asked, receive, send)
             else:
-                answer = await gateway.pipeline.answer(call)
-                await _send_json(send, 200, answer_headers(answer), self._face.whole(answer))
+                await self._once(gateway, asked, scope["path"], receive, send)
         except PromptyardError as error:
             await self._refuse(send, error, call_id)
         except Exception as error:
             await self._refuse(send, unexpected(error, scope["path"], call_id), call_id)
+
+    async def _admitted(
+        self, gateway: "Gateway", asked: "_Asked", receive: Receive, send: Send, claim: Claim | None = None
+    ) -> None:
+        """Answer, if there is a place among the calls in flight."""
+        if not gateway.admit():
+            gateway.metrics.refused.labels(Overloaded.code).inc()
+            raise Overloaded("the gateway has all the calls in flight that it takes", retry_after=1)
+        try:
+
+            async def kept(answer: Answer) -> Answer:
+                return answer if claim is None else await _keep(gateway, claim, answer)
+
+            if asked.call.stream:
+                await self._stream(gateway.pipeline.stream(asked.call), asked, receive, send, kept)
+            else:
+                answer = await kept(await gateway.pipeline.answer(asked.call))
+                await _send_json(send, 200, answer_headers(answer), self._face.whole(answer))
         finally:
             gateway.release()
 
-    async def _read(
-        self, gateway: "Gateway", scope: Scope, receive: Receive, call_id: str
-    ) -> tuple[Call, Mapping[str, Any]]:
+    async def _once(self, gateway: "Gateway", asked: "_Asked", path: str, receive: Receive, send: Send) -> None:
+        """Answer under an Idempotency-Key: work, or give what was answered before, in the form that is asked for."""
+        call = asked.call
+        mark = fingerprint(path, asked.body)
+        claim = await gateway.idempotency.begin(call.tenant, asked.idempotency_key, mark, call.id)
+        if isinstance(claim, Replay):
+            answer = decode_answer(claim.outcome)
+            gateway.metrics.replayed.inc()
+            if call.stream:
+                await self._stream(_again(answer), asked, receive, send, _as_it_is)
+            else:
+                headers = [*answer_headers(answer), (b"x-promptyard-replay", b"true")]
+                await _send_json(send, 200, headers, self._face.whole(answer))
+            return
+        recorded = True
+        try:
+            asked = structs.replace(asked, call=structs.replace(call, id=claim.call_id))
+            await self._admitted(gateway, asked, receive, send, claim)
+        except (Overloaded, RateLimited, BudgetExhausted):
+            recorded = False
+            raise
+        finally:
+            await gateway.idempotency.release(claim, recorded=recorded)
+
+    async def _read(self, gateway: "Gateway", scope: Scope, receive: Receive, call_id: str) -> "_Asked":
+        try:
+            return await self._understand(gateway, scope, receive, call_id)
+        except PromptyardError as error:
+            gateway.metrics.refused.labels(error.code).inc()
+            raise
+
+    async def _understand(self, gateway: "Gateway", scope: Scope, receive: Receive, call_id: str) -> "_Asked":
         """Who has no key may not make us read a body."""
         headers = dict(scope["headers"])
         authorization, api_key = headers.get(b"authorization"), headers.get(b"x-api-key")
@@ -122,7 +174,8 @@ class Answering:
         require(principal, self._scope)
         raw = await _body(receive, headers.get(b"content-length", b""), gateway.settings.max_body_bytes)
         body = decode_object(raw)
-        return self._face.read(body, Asker(call_id, gateway.clock.now(), principal, gateway.provider_names)), body
+        call = self._face.read(body, Asker(call_id, gateway.clock.now(), principal, gateway.provider_names))
+        return _Asked(call, body, headers.get(b"idempotency-key", b"").decode("latin-1"))
 
     async def _refuse(self, send: Send, error: PromptyardError, call_id: str) -> None:
         if isinstance(error, ClientGone):
@@ -131,12 +184,17 @@ class Answering:
         await _send_json(send, error.status, headers, self._face.refusal(error, call_id))
 
     async def _stream(
-        self, gateway: "Gateway", call: Call, body: Mapping[str, Any], receive: Receive, send: Send
+        self,
+        pieces: AsyncGenerator[Delta | Answer, None],
+        asked: "_Asked",
+        receive: Receive,
+        send: Send,
+        kept: Callable[[Answer], Awaitable[Answer]],
     ) -> None:
         """Send until the end, or until the caller has left: then the upstream call is cancelled."""
-        pump = asyncio.create_task(
-            _pump(gateway.pipeline.stream(call), self._face.writer(call, body), call.id, send), name=f"stream {call.id}"
-        )
+        call = asked.call
+        writer = self._face.writer(call, asked.body)
+        pump = asyncio.create_task(_pump(pieces, writer, call.id, send, kept), name=f"stream {call.id}")
         watch = asyncio.create_task(_until_gone(receive))
         try:
             await asyncio.wait((pump, watch), return_when=asyncio.FIRST_COMPLETED)
@@ -148,13 +206,41 @@ class Answering:
             pump.result()
 
 
-async def _pump(pieces: AsyncGenerator[Delta | Answer, None], writer: StreamWriter, call_id: str, send: Send) -> None:
+class _Asked(Struct, frozen=True):
+    call: Call
+    body: Mapping[str, Any]
+    idempotency_key: str
+
+
+async def _keep(gateway: "Gateway", claim: Claim, answer: Answer) -> Answer:
+    """What replays will get, which is this answer unless another worker was first."""
+    mine = encode_answer(answer)
+    counts = await gateway.idempotency.finish(claim, mine)
+    return answer if counts == mine else decode_answer(counts)
+
+
+async def _as_it_is(answer: Answer) -> Answer:
+    return answer
+
+
+async def _again(answer: Answer) -> AsyncGenerator[Delta | Answer, None]:
+    yield Delta(delta=dict(answer.reply.message))
+    yield answer
+
+
+async def _pump(
+    pieces: AsyncGenerator[Delta | Answer, None],
+    writer: StreamWriter,
+    call_id: str,
+    send: Send,
+    kept: Callable[[Answer], Awaitable[Answer]],
+) -> None:
     """Raises what the chain raises before the first byte, while a status code can still be sent."""
     started = False
     try:
         async with aclosing(pieces):
             async for piece in pieces:
-                data = writer.last(piece) if isinstance(piece, Answer) else writer.piece(piece)
+                data = writer.last(await kept(piece)) if isinstance(piece, Answer) else writer.piece(piece)
                 if not started:
                     started = True
                     headers = [*_STREAM_HEADERS, (b"x-promptyard-call-id", call_id.encode())]
