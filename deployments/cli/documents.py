@@ -45,6 +45,8 @@ def put(
     states: list[dict[str, Any]] = []
     notes = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    if len(files) > 1 and not notes.is_terminal:
+        print(f"putting {len(files)} documents", file=notes.file, flush=True)
     with _gateway() as gateway, Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
         task = bar.add_task("documents", total=len(files))
         for file in files:
@@ -52,8 +54,6 @@ def put(
             state = gateway.call("PUT", "v1", "documents", collection, file.id, body=body)
             states.append(state)
             bar.update(task, advance=1, description=file.id)
-            if not notes.is_terminal:
-                print(f"{file.id}: {_did(state)}", file=notes.file, flush=True)
     if as_json:
         typer.echo(json.dumps({"collection": collection, "documents": states}, indent=2))
         return
@@ -119,10 +119,11 @@ def _states(gateway: "GatewayClient", collection: str) -> Iterator[dict[str, Any
 
 
 def _did(state: dict[str, Any]) -> str:
-    return f"version {state['version']}" if state["changed"] else "unchanged"
+    return f"{'' if state['changed'] else 'unchanged, '}version {state['version']}"
 
 
 def _summary(collection: str, states: Sequence[dict[str, Any]]) -> str:
+    if len(states) == 1:
+        return f"{collection}/{states[0]['id']}: {_did(states[0])}."
     changed = sum(1 for state in states if state["changed"])
-    number = f"{len(states)} document" + ("" if len(states) == 1 else "s")
-    return f"{collection}: {number}, {changed} changed, {len(states) - changed} unchanged."
+    return f"{collection}: {len(states)} documents, {changed} changed, {len(states) - changed} unchanged."

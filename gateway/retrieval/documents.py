@@ -116,7 +116,10 @@ class Documents:
     async def list(
         self, tenant: str, collection: str, *, after: str = "", limit: int = 100
     ) -> tuple[DocumentState, ...]:
-        """Up to ``limit`` (at most 1,000) documents in order of id, from the first one behind ``after``. Raises InvalidRequest."""
+        """Up to ``limit`` (at most 1,000) documents in order of id, from the first one behind ``after``.
+
+        Raises InvalidRequest.
+        """
         check_name("tenant", tenant)
         check_name("collection", collection)
         if after:

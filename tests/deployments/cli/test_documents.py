@@ -46,7 +46,21 @@ def test_a_folder_is_put_once_and_then_unchanged(documents: Promptyard, gateway:
     (folder / "returns.md").write_text("# About returns\n\nWithin 14 days.\n")
     result = documents("put", "shop", str(folder))
     assert "1 changed, 1 unchanged" in result.stdout
-    assert "returns: version 2\nshipping: unchanged" in result.stderr
+    assert result.stderr == "putting 2 documents\n", "a folder of a thousand is not a thousand lines"
+
+
+def test_one_document_says_what_became_of_it(documents: Promptyard, folder: Path) -> None:
+    result = documents("put", "shop", str(folder / "returns.md"))
+    assert (result.stdout, result.stderr) == ("shop/returns: version 1.\n", "")
+    assert documents("put", "shop", str(folder / "returns.md")).stdout == "shop/returns: unchanged, version 1.\n"
+
+
+def test_for_machines_every_document_is_there(documents: Promptyard, folder: Path) -> None:
+    found = json.loads(documents("put", "shop", str(folder), "--json").stdout)
+    assert [(one["id"], one["version"], one["changed"]) for one in found["documents"]] == [
+        ("returns", 1, True),
+        ("shipping", 1, True),
+    ]
 
 
 def test_what_get_prints_can_be_put_again(documents: Promptyard, folder: Path, tmp_path: Path) -> None:

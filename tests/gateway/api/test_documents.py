@@ -23,7 +23,7 @@ def test_what_was_put_can_be_read_and_listed(shop: Shop) -> None:
 
 
 def test_a_list_comes_in_pages_and_says_when_there_is_more(shop: Shop) -> None:
-    names = sorted(f"d{number}" for number in range(104)) + ["shipping"]
+    names = [*sorted(f"d{number}" for number in range(104)), "shipping"]
     for name in names[:-1]:
         shop.put(name, "A title", f"What {name} says.").raise_for_status()
     place = f"/v1/documents/{shop.prompt}"
