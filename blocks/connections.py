@@ -3,11 +3,15 @@
 from typing import ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
+
+from gateway.settings import SqlSettings
 
 
-class Ledger(Block):
-    """The SQL database of calls, scores, prompts and releases. The address may hold a password, so it is secret.
+class Ledger(Block, SqlSettings):
+    """The SQL database of calls, scores, prompts and releases, and how it is reached.
+
+    The address may hold a password, so it is secret.
 
     Example:
         ```python
@@ -15,6 +19,8 @@ class Ledger(Block):
         ledger = Ledger.load("default")
         ```
     """
+
+    model_config = ConfigDict(frozen=False)
 
     _block_type_name: ClassVar[str] = "promptyard: ledger"
     _block_type_slug: ClassVar[str] = "promptyard-ledger"

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from blocks.connections import AlertChannel, Cache, Ledger, PromptRegistry
 from blocks.policies import CanaryPolicy, GatePolicy
 from blocks.providers import ProviderChain, ProviderCredentials
-from gateway.settings import ChainSettings, Settings
+from gateway.settings import ChainSettings, Settings, SqlSettings
 
 NAME = "default"
 ALL: tuple[type[Block], ...] = (
@@ -48,7 +48,12 @@ def save_workspace(settings: Settings, name: str = NAME) -> list[str]:
             anthropic_base_url=settings.anthropic_base_url,
         ),
         ProviderChain(**settings.chain.model_dump()),
-        Ledger(database_url=SecretStr(settings.sql_url), home=str(settings.home.resolve()), tenant=settings.tenant),
+        Ledger(
+            database_url=SecretStr(settings.sql_url),
+            home=str(settings.home.resolve()),
+            tenant=settings.tenant,
+            **settings.sql.model_dump(),
+        ),
         Cache(
             cache_redis_url=SecretStr(settings.cache_redis_url),
             state_redis_url=SecretStr(settings.state_redis_url),
@@ -80,6 +85,7 @@ def load_workspace(name: str = NAME) -> Workspace:
         values["home"] = Path(ledger.home)
         values["tenant"] = ledger.tenant
         values["database_url"] = ledger.database_url.get_secret_value()
+        values |= {key: getattr(ledger, key) for key in SqlSettings.model_fields}
     if cache := _load(Cache, name):
         values["cache_redis_url"] = cache.cache_redis_url.get_secret_value()
         values["state_redis_url"] = cache.state_redis_url.get_secret_value()

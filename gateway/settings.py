@@ -38,7 +38,9 @@ class ChainSettings(BaseModel):
 class LimitSettings(BaseModel):
     """How rate limits and budgets are kept; the limits themselves are the key's, the prompt's and the model's."""
 
-    assumed_max_output_tokens: int = Field(4096, ge=1, description="Output reserved for a call that bounds none itself.")
+    assumed_max_output_tokens: int = Field(
+        4096, ge=1, description="Output reserved for a call that bounds none itself."
+    )
     unknown_price_usd_per_mtok: float = Field(
         20.0, ge=0, description="What a million tokens of a model without a known price count in budgets."
     )
@@ -51,6 +53,21 @@ class LimitSettings(BaseModel):
     warn_at: float = Field(0.8, gt=0, le=1, description="Share of a limit or budget at which people are told.")
 
 
+class SqlSettings(BaseModel):
+    """How SQL is reached. What is not set of the three last ones is ``sql_timeout``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sql_timeout: float = Field(5.0, gt=0, description="Seconds a statement may wait for a lock.")
+    sql_pool_size: int = Field(5, ge=1, description="Connections a process keeps open.")
+    sql_max_overflow: int = Field(5, ge=0, description="Connections it may open beyond, closed after use.")
+    sql_pool_recycle: float = Field(1800.0, gt=0, description="Seconds until a server's connection is made anew.")
+    sql_pool_pre_ping: bool = Field(True, description="Ask a pooled connection to a server whether it is alive.")
+    sql_pool_timeout: float | None = Field(None, gt=0, description="Seconds to wait for a free connection.")
+    sql_connect_timeout: float | None = Field(None, gt=0, description="Seconds until a connection must stand.")
+    sql_statement_timeout: float | None = Field(None, gt=0, description="Seconds a statement may take on a server.")
+
+
 class ModelLimits(BaseModel):
     """What a provider allows of one model, for all keys together; None is without limit."""
 
@@ -58,11 +75,11 @@ class ModelLimits(BaseModel):
     tokens_per_minute: int | None = Field(None, ge=1)
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, SqlSettings):
     """The gateway's configuration, filled from the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PROMPTYARD_", env_nested_delimiter="__", extra="ignore", populate_by_name=True
+        env_prefix="PROMPTYARD_", env_nested_delimiter="__", extra="ignore", populate_by_name=True, frozen=False
     )
 
     home: Path = Field(Path(".promptyard"), description="Where local state lives.")
@@ -73,8 +90,6 @@ class Settings(BaseSettings):
     state_redis_url: str = Field("redis://127.0.0.1:6380/0", description="Routing, epochs, limits; noeviction and AOF.")
     redis_timeout: float = Field(0.25, gt=0, description="Seconds a Redis command may take before we go on without it.")
     redis_connections: int = Field(64, ge=1)
-    sql_timeout: float = Field(5.0, gt=0, description="Seconds a statement may wait for a lock or a connection.")
-    sql_pool_size: int = Field(5, ge=1)
 
     openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("OPENAI_API_KEY"))
     openai_base_url: str = Field(
@@ -121,6 +136,10 @@ class Settings(BaseSettings):
     @property
     def sql_url(self) -> str:
         return self.database_url or f"sqlite:///{(self.home / 'ledger.db').resolve()}"
+
+    @property
+    def sql(self) -> SqlSettings:
+        return SqlSettings(**{name: getattr(self, name) for name in SqlSettings.model_fields})
 
     @property
     def spool_directory(self) -> Path:

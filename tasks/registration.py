@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select
 
 from gateway.clock import Clock
 from gateway.errors import InvalidRequest
-from gateway.settings import Settings
+from gateway.settings import Settings, SqlSettings
 from gateway.storage.engine import make_engine, reading
 from gateway.storage.models import DocumentRow, PromptVersionRow
 from gateway.types import PromptVersion
@@ -26,12 +26,12 @@ class EmptyCollection(InvalidRequest):
 
 def engine_of(settings: Settings) -> Engine:
     """The process's engine for the ledger of these settings."""
-    return _engine(settings.sql_url, settings.sql_timeout, settings.sql_pool_size)
+    return _engine(settings.sql_url, settings.sql)
 
 
 @lru_cache(maxsize=8)
-def _engine(url: str, timeout: float, pool_size: int) -> Engine:
-    return make_engine(url, timeout=timeout, pool_size=pool_size)
+def _engine(url: str, policy: SqlSettings) -> Engine:
+    return make_engine(url, policy)
 
 
 @step("read spec")

@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from gateway.clock import ManualClock
+from gateway.settings import SqlSettings
 from gateway.storage.engine import make_engine
 from gateway.storage.migrate import migrate
 from gateway.storage.models import Base
@@ -95,8 +97,8 @@ def open_engine() -> Iterator[Callable[..., Engine]]:
     """``make_engine`` whose engines are disposed of after the test."""
     opened: list[Engine] = []
 
-    def open_one(url: str, *, timeout: float = 5.0) -> Engine:
-        opened.append(make_engine(url, timeout=timeout))
+    def open_one(url: str, *, timeout: float = 5.0, **policy: Any) -> Engine:
+        opened.append(make_engine(url, SqlSettings(sql_timeout=timeout, **policy)))
         return opened[-1]
 
     yield open_one

@@ -272,7 +272,7 @@ def gateway_stack(directory: Path, **changes: Any) -> Iterator[Stack]:
         providers = closing.enter_context(simulator())
         settings = settings_for(directory, cache.url, state.url, providers.url, **changes)
         migrate(settings.sql_url)
-        engine = make_engine(settings.sql_url, timeout=settings.sql_timeout)
+        engine = make_engine(settings.sql_url, settings.sql)
         closing.callback(engine.dispose)
         stack = Stack(settings, engine, cache, state, providers)
         stack.start()

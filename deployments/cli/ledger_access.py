@@ -23,7 +23,7 @@ def open_ledger() -> "tuple[Settings, Engine]":
     settings = connected_settings()
     if not settings.database_url and not (settings.home / "ledger.db").exists():
         raise StackError(f"no stack has run in {settings.home}", hint="'promptyard up' starts one.")
-    engine = make_engine(settings.sql_url, timeout=settings.sql_timeout)
+    engine = make_engine(settings.sql_url, settings.sql)
     if not schema_is_current(engine):
         raise StorageUnavailable(
             "the ledger's tables are missing or of another version",

@@ -33,7 +33,7 @@ def main() -> int:
     settings = Settings()
     migrate(settings.sql_url)
     home = StackHome.at(settings.home)
-    made = ensure_key(make_engine(settings.sql_url), SystemClock(), settings.tenant, home.key_file)
+    made = ensure_key(make_engine(settings.sql_url, settings.sql), SystemClock(), settings.tenant, home.key_file)
     print(f"schema is current; key {'made' if made else 'kept'}: {home.key_file}")
     return 0
 

@@ -49,7 +49,7 @@ async def repeat(
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Ship and post until ``stop``, then ship what is left. Raises WriterBusy."""
     clock = SystemClock()
-    engine = make_engine(settings.sql_url, timeout=settings.sql_timeout, pool_size=2)
+    engine = make_engine(settings.sql_url, settings.sql)
     with LedgerWriter(engine, settings.spool_directory, clock) as writer:
 
         async def ship() -> int:

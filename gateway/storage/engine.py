@@ -1,54 +1,77 @@
 """The engine: sync SQLAlchemy for both planes (the gateway calls it from a small thread pool, off the hot path)."""
 
+import math
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from gateway.errors import StorageUnavailable
+from gateway.settings import SqlSettings
+
+DEFAULTS = SqlSettings()
 
 
-def make_engine(url: str, *, timeout: float = 5.0, pool_size: int = 5) -> Engine:
+def make_engine(url: str, policy: SqlSettings = DEFAULTS) -> Engine:
     """An engine for ``sqlite:///...`` or ``postgresql+psycopg://...``.
 
-    ``timeout`` (seconds) bounds the wait for a lock, a connection and, on PostgreSQL, a statement. SQLite runs in WAL
-    mode, and every transaction that may write begins with ``BEGIN IMMEDIATE``, so that none fails half-way on a lock
-    upgrade (https://www.sqlite.org/lang_transaction.html). Statements' parameters never show in errors: they hold
-    questions, answers and hashes of keys.
+    SQLite runs in WAL mode, and every transaction that may write begins with ``BEGIN IMMEDIATE``, so that none fails
+    half-way on a lock upgrade (https://www.sqlite.org/lang_transaction.html). Its connections are files that are
+    already here: ``sql_pool_recycle``, ``sql_pool_pre_ping``, ``sql_connect_timeout`` and ``sql_statement_timeout`` are
+    for servers. Statements' parameters never show in errors: they hold questions, answers and hashes of keys.
     """
     parsed = make_url(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() == "sqlite":
-        in_file = bool(parsed.database) and parsed.database != ":memory:"
-        engine = create_engine(
-            parsed,
-            connect_args={"timeout": timeout, "check_same_thread": False},
-            hide_parameters=True,
-            **({"pool_size": pool_size, "max_overflow": pool_size, "pool_timeout": timeout} if in_file else {}),
-        )
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        if in_file and parsed.database:
-            _WatchedFile(parsed.database).listen(engine)
-        return engine
-    options = f"-c statement_timeout={int(timeout * 1000)} -c lock_timeout={int(timeout * 1000)}"
-    return create_engine(
-        parsed,
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        pool_timeout=timeout,
-        pool_pre_ping=True,
-        pool_recycle=1800,
+    return _sqlite(parsed, policy) if parsed.get_backend_name() == "sqlite" else _server(parsed, policy)
+
+
+def _sqlite(url: URL, policy: SqlSettings) -> Engine:
+    in_file = bool(url.database) and url.database != ":memory:"
+    engine = create_engine(
+        url,
+        connect_args={"timeout": policy.sql_timeout, "check_same_thread": False},
         hide_parameters=True,
-        connect_args={"connect_timeout": max(1, int(timeout)), "options": options},
+        **(_pool(policy) if in_file else {}),
     )
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    if in_file and url.database:
+        _WatchedFile(url.database).listen(engine)
+    return engine
+
+
+def _server(url: URL, policy: SqlSettings) -> Engine:
+    bounds = {
+        "statement_timeout": policy.sql_statement_timeout or policy.sql_timeout,
+        "lock_timeout": policy.sql_timeout,
+    }
+    return create_engine(
+        url,
+        **_pool(policy),
+        pool_pre_ping=policy.sql_pool_pre_ping,
+        pool_recycle=policy.sql_pool_recycle,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": math.ceil(policy.sql_connect_timeout or policy.sql_timeout),  # whole seconds, 0 is none
+            # at least a millisecond: 0 would be no bound at all
+            "options": " ".join(f"-c {name}={math.ceil(seconds * 1000)}" for name, seconds in bounds.items()),
+        },
+    )
+
+
+def _pool(policy: SqlSettings) -> dict[str, Any]:
+    return {
+        "pool_size": policy.sql_pool_size,
+        "max_overflow": policy.sql_max_overflow,
+        "pool_timeout": policy.sql_pool_timeout or policy.sql_timeout,
+    }
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -11,12 +11,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, make_url, text
 
 from gateway.errors import StorageUnavailable
-from gateway.settings import Settings
+from gateway.settings import Settings, SqlSettings
 from gateway.storage.engine import make_engine, reading, writing
 from gateway.storage.file_lock import FileLock
 
 _ADVISORY_LOCK = 0x70796172  # any number that no other program on the server is likely to take: "pyar"
-_LONGEST_WAIT = 60.0
+_PATIENT = SqlSettings(sql_timeout=60.0, sql_pool_size=1, sql_max_overflow=0)
 
 
 def migrate(url: str) -> None:
@@ -27,7 +27,7 @@ def migrate(url: str) -> None:
     parsed = make_url(url)
     try:
         with _alone_on_file(parsed):
-            engine = make_engine(url, timeout=_LONGEST_WAIT, pool_size=1)
+            engine = make_engine(url, _PATIENT)
             try:
                 with writing(engine) as session:
                     _upgrade(session.connection())

@@ -16,6 +16,7 @@ from gateway.ledger.records import CALL
 from gateway.ledger.segments import Position, store_position
 from gateway.ledger.spool import Spool
 from gateway.ledger.writer import LedgerWriter
+from gateway.settings import SqlSettings
 from gateway.storage.engine import make_engine
 from tests.gateway.ledger.ledger_values import append, record, spool_at, spools_in, stored
 
@@ -33,7 +34,7 @@ class SpoolsAndWriter(RuleBasedStateMachine):
     def start(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="promptyard-spools-"))
         shutil.copy(self.ready, self.home / "ledger.db")
-        self.engine = make_engine(f"sqlite:///{self.home / 'ledger.db'}", timeout=0.01)
+        self.engine = make_engine(f"sqlite:///{self.home / 'ledger.db'}", SqlSettings(sql_timeout=0.01))
         self.clock = ManualClock()
         self.spools: dict[int, Spool] = {}
         self.sequence = 0

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from gateway.prompts.router import Router
 from gateway.prompts.routing_store import CHANGED_CHANNEL, ROUTING_KEY, RoutingStore
 from gateway.prompts.watcher import Watcher
+from gateway.settings import SqlSettings
 from gateway.storage.engine import make_engine, writing
 from gateway.storage.models import RoutingRow
 from gateway.storage.redis_store import connect
@@ -145,7 +146,7 @@ async def test_without_redis_and_sql_the_copy_on_disk_serves(
         await soon(lambda: router.table.revision == 7)
     router.__init__()  # type: ignore[misc]  # a new process
     swapped.clear()
-    nowhere = make_engine(f"sqlite:///{tmp_path}/no/such/folder/ledger.db", timeout=0.2)
+    nowhere = make_engine(f"sqlite:///{tmp_path}/no/such/folder/ledger.db", SqlSettings(sql_timeout=0.2))
     async with no_redis() as away, watching(redis=away, sql=nowhere) as watcher:
         assert router.table.revision == 7
         assert swapped == [7]
@@ -167,7 +168,7 @@ async def test_a_broken_copy_on_disk_is_refused(
     watching: Watching, router: Router, snapshot: Path, content: bytes, tmp_path: Path
 ) -> None:
     keep_on_disk(snapshot, content)
-    nowhere = make_engine(f"sqlite:///{tmp_path}/no/such/folder/ledger.db", timeout=0.2)
+    nowhere = make_engine(f"sqlite:///{tmp_path}/no/such/folder/ledger.db", SqlSettings(sql_timeout=0.2))
     async with no_redis() as away, watching(redis=away, sql=nowhere) as watcher:
         assert router.table.revision == 0
         assert watcher.refused == 1

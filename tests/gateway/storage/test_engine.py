@@ -12,9 +12,11 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from gateway.errors import StorageUnavailable
+from gateway.settings import SqlSettings
 from gateway.storage.engine import make_engine, reading, writing
 from gateway.storage.models import ApiKeyRow, CallRow, PromptRow
 from gateway.storage.upsert import insert_missing, insert_or_replace
+from tests.postgres import PostgresServer
 
 OpenEngine = Callable[..., Engine]
 
@@ -115,11 +117,52 @@ def test_a_replaced_sqlite_file_is_used(
 
 
 def test_an_unreachable_server_is_an_outage() -> None:
-    engine = make_engine("postgresql://nobody:secret@127.0.0.1:1/none", timeout=1)
+    engine = make_engine("postgresql://nobody:secret@127.0.0.1:1/none", SqlSettings(sql_connect_timeout=1))
     with pytest.raises(StorageUnavailable) as caught, reading(engine) as session:
         session.execute(text("SELECT 1"))
     assert "secret" not in repr(caught.value)
     engine.dispose()
+
+
+def test_a_full_pool_is_an_outage_after_its_time_out(database_url: str, open_engine: OpenEngine) -> None:
+    engine = open_engine(database_url, sql_pool_size=1, sql_max_overflow=1, sql_pool_timeout=0.01)
+    with reading(engine), reading(engine), pytest.raises(StorageUnavailable, match="free in time"), reading(engine):
+        pass
+    with reading(engine) as session:
+        assert session.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.integration
+def test_a_statement_on_a_server_ends_in_time(postgres: PostgresServer, open_engine: OpenEngine) -> None:
+    engine = open_engine(postgres.url("ready"), sql_statement_timeout=0.02)
+    with pytest.raises(StorageUnavailable), reading(engine) as session:
+        session.execute(text("SELECT pg_sleep(10)"))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("ping", [True, False])
+def test_a_lost_connection_is_noticed_by_asking(postgres: PostgresServer, open_engine: OpenEngine, ping: bool) -> None:
+    engine = open_engine(postgres.url("ready"), sql_pool_pre_ping=ping)
+    postgres.execute(f"SELECT pg_terminate_backend({_backend(engine)})")
+    if ping:
+        assert _backend(engine)
+    else:
+        with pytest.raises(StorageUnavailable):
+            _backend(engine)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("seconds", "same"), [(60.0, True), (1e-6, False)])
+def test_an_old_connection_is_made_anew(
+    postgres: PostgresServer, open_engine: OpenEngine, seconds: float, same: bool
+) -> None:
+    engine = open_engine(postgres.url("ready"), sql_pool_recycle=seconds)
+    assert (_backend(engine) == _backend(engine)) is same
+
+
+def _backend(engine: Engine) -> int:
+    with reading(engine) as session:
+        return session.execute(text("SELECT pg_backend_pid()")).scalar_one()
 
 
 def test_money_comes_back_as_it_went_in(engine: Engine) -> None:
