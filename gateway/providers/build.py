@@ -1,33 +1,30 @@
 """The provider chain that the settings describe."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
 
 from gateway.clock import Clock
+from gateway.providers import vendors
 from gateway.providers.base import Provider
 from gateway.providers.breaker import Breaking
 from gateway.providers.fallback import FallbackChain
 from gateway.providers.retry import RetryBudget, Retrying
 from gateway.settings import ChainSettings, ProviderSettings, Settings
 
-
-def _openai(name: str, settings: ProviderSettings, chain: ChainSettings, clock: Clock) -> Provider:
-    from gateway.providers.openai import openai_provider
-
-    return openai_provider(name, settings, chain, clock)
+Factory = Callable[[str, ProviderSettings, ChainSettings, Clock], Provider]
+"""Makes the provider of one configured name, without I/O."""
 
 
-def _anthropic(name: str, settings: ProviderSettings, chain: ChainSettings, clock: Clock) -> Provider:
-    from gateway.providers.anthropic import anthropic_provider
-
-    return anthropic_provider(name, settings, chain, clock)
-
-
-# The SDKs take seconds to import: who builds a chain pays for those that it names, who imports the gateway does not.
-_PROTOCOLS: Mapping[str, Callable[[str, ProviderSettings, ChainSettings, Clock], Provider]] = {
-    "openai": _openai,
-    "anthropic": _anthropic,
-}
+def factory(protocol: str, among: ModuleType = vendors) -> Factory:
+    """``provider`` of the module named after the protocol. Raises ``ValueError`` when there is none."""
+    known = sorted(module.name for module in iter_modules(among.__path__))
+    if protocol not in known:
+        raise ValueError(f"there is no protocol {protocol!r}; there are: {', '.join(known)}")
+    made: Factory = import_module(f"{among.__name__}.{protocol}").provider
+    return made
 
 
 def build_chain(settings: Settings, clock: Clock, entropy: random.Random) -> FallbackChain:
@@ -39,7 +36,7 @@ def build_chain(settings: Settings, clock: Clock, entropy: random.Random) -> Fal
     budget = RetryBudget(chain.retry_budget_ratio)
     providers: dict[str, Provider] = {}
     for name, provider in settings.provider_settings().items():
-        wire = _PROTOCOLS[provider.protocol](name, provider, chain, clock)
+        wire = factory(provider.protocol)(name, provider, chain, clock)
         breaking = Breaking(wire, failures=chain.breaker_failures, cooldown=chain.breaker_cooldown, clock=clock)
         providers[name] = Retrying(
             breaking,

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
-import httpx2
 from msgspec import Struct
 
 from gateway.types import Completion, Message, Usage
@@ -62,14 +61,16 @@ class EventStream(Protocol):
 
 
 class Connection(Protocol):
-    """The SDK's client, narrowed to one endpoint. Raises ``errors`` and the ``TRANSPORT_ERRORS`` of ``failures``."""
+    """The way to one endpoint. Raises ``errors`` and the ``TRANSPORT_ERRORS`` of ``failures``."""
 
     errors: tuple[type[Exception], ...]
 
-    async def ask(self, outgoing: Outgoing, limits: httpx2.Timeout) -> bytes:
-        """The body of a successful answer."""
+    async def ask(self, outgoing: Outgoing, seconds: float) -> bytes:
+        """The body of a successful answer, within ``seconds`` in all."""
         ...
 
-    async def listen(self, outgoing: Outgoing, limits: httpx2.Timeout) -> EventStream: ...
+    async def listen(self, outgoing: Outgoing, seconds: float) -> EventStream:
+        """The events of a successful answer; the caller bounds the time, ``seconds`` bounds the silences."""
+        ...
 
     async def aclose(self) -> None: ...

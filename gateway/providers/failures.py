@@ -1,4 +1,4 @@
-"""From what a provider's SDK raises to the project's errors. Pure.
+"""From what a provider's connection raises to the project's errors. Pure.
 
 A provider's own message may repeat the key or the prompt, so it is never quoted: only identifiers are (the error's
 type, its code, the name of the parameter).
@@ -25,16 +25,19 @@ from gateway.errors import (
     ProviderUnknownModel,
     ProviderUnreachable,
 )
+from gateway.providers.plain_post import AnswerTooLarge, Refused
 from gateway.types import Completion, ModelRef
 
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
+    Refused,
+    AnswerTooLarge,
     httpx2.HTTPError,
     httpx2.StreamError,
     httpx2.InvalidURL,
     aiohttp.ClientError,
     JSONDecodeError,
     msgspec.MsgspecError,
-    UnicodeDecodeError,
+    UnicodeError,
     OSError,  # TimeoutError is one
 )
 """What talking to a provider may raise, beside its SDK's own errors. Anything else is our defect and passes."""
@@ -90,12 +93,20 @@ def lacks(request: Completion, what: str) -> ProviderLacksFeature:
 
 def from_exception(error: BaseException, ref: ModelRef, *, now: float) -> ProviderError:
     """The project's error for one of ``TRANSPORT_ERRORS`` or an SDK's; ``now``: seconds since the epoch."""
+    if isinstance(error, Refused):
+        return from_status(error.status, error.headers, error.body, ref, now=now)
     response = getattr(error, "response", None)
     body = getattr(error, "body", None)
     if isinstance(response, httpx2.Response) and response.status_code >= 300:
         return from_status(response.status_code, response.headers, body, ref, now=now)
     if body is not None:
         return from_body(body, ref)
+    if isinstance(error, UnicodeEncodeError):
+        return ProviderRejectedRequest(
+            "A text of the request is not valid Unicode.", provider=ref.provider, model=ref.model
+        )
+    if isinstance(error, AnswerTooLarge):
+        return ProviderMalformed(f"{ref} sent more than anybody may.", provider=ref.provider, model=ref.model)
     if isinstance(error, JSONDecodeError | msgspec.MsgspecError | UnicodeDecodeError):
         return ProviderMalformed(f"{ref} sent something that is not JSON.", provider=ref.provider, model=ref.model)
     if _is_timeout(error):

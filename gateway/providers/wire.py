@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-import httpx2
 import msgspec
 
 from gateway.clock import Clock
@@ -13,27 +12,24 @@ from gateway.providers import failures
 from gateway.providers.dialect import Connection, Dialect, EventStream, Parsed
 from gateway.types import Completion, Delta, ModelRef, Reply
 
+_decode = msgspec.json.Decoder().decode
+
 
 class WireProvider:
-    """Asks one vendor (see ``Provider``). ``connect_timeout`` is in seconds; the other time-outs come with the call."""
+    """Asks one vendor (see ``Provider``)."""
 
-    def __init__(
-        self, name: str, connection: Connection, dialect: Dialect, *, clock: Clock, connect_timeout: float
-    ) -> None:
+    def __init__(self, name: str, connection: Connection, dialect: Dialect, *, clock: Clock) -> None:
         self.name = name
         self._connection = connection
         self._dialect = dialect
         self._clock = clock
-        self._connect_timeout = connect_timeout
         self._upstream_errors = connection.errors + failures.TRANSPORT_ERRORS
 
     async def complete(self, request: Completion) -> Reply:
         ref = request.ref
         outgoing = self._dialect.encode(request, stream=False)
         try:
-            async with asyncio.timeout(request.total_timeout):
-                answer = await self._connection.ask(outgoing, self._timeout(request))
-            payload: object = msgspec.json.decode(answer)
+            payload: object = _decode(await self._connection.ask(outgoing, request.total_timeout))
         except self._upstream_errors as error:
             # "from None": the SDK's error may quote key and prompt, and a logged traceback would show it
             raise failures.from_exception(error, ref, now=self._clock.now()) from None
@@ -56,7 +52,7 @@ class WireProvider:
         events: EventStream | None = None
         try:
             async with asyncio.timeout_at(first_deadline):
-                events = await self._connection.listen(outgoing, self._timeout(request))
+                events = await self._connection.listen(outgoing, request.total_timeout)
             iterator = aiter(events)
             while True:
                 # one scope an event: a time-out scope that spanned a yield would cancel the consumer
@@ -97,10 +93,6 @@ class WireProvider:
 
     async def aclose(self) -> None:
         await self._connection.aclose()
-
-    def _timeout(self, request: Completion) -> httpx2.Timeout:
-        # the aiohttp transport reads "pool" as the whole of getting a connection: waiting, name lookup, handshake
-        return httpx2.Timeout(request.total_timeout, connect=self._connect_timeout, pool=self._connect_timeout)
 
 
 def _has_token(delta: Mapping[str, Any]) -> bool:

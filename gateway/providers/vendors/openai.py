@@ -13,6 +13,7 @@ from gateway.clock import Clock
 from gateway.errors import ProviderRejectedRequest
 from gateway.providers.deltas import MessageAssembler
 from gateway.providers.dialect import EventStream, Outgoing, Parsed
+from gateway.providers.plain_post import PlainPost
 from gateway.providers.wire import WireProvider
 from gateway.settings import ChainSettings, ProviderSettings
 from gateway.types import Completion, Usage
@@ -21,30 +22,36 @@ _PATH = "/chat/completions"
 
 
 class OpenAIConnection:
-    """The SDK's public ``post`` with raw types: half the time of its typed call."""
+    """Whole answers by a plain request, streams by the SDK."""
 
     errors: tuple[type[Exception], ...] = (OpenAIError,)
 
-    def __init__(self, client: AsyncOpenAI) -> None:
+    def __init__(self, client: AsyncOpenAI, *, connect_timeout: float) -> None:
         self._client = client
+        self._connect_timeout = connect_timeout
+        own = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
+        headers = {name: value for name, value in own.items() if not name.lower().startswith("x-stainless")}
+        url = str(client.base_url).rstrip("/") + _PATH
+        headers["Authorization"] = f"Bearer {client.api_key}"
+        self._plain = PlainPost(url, headers, connect_timeout=connect_timeout)
 
-    async def ask(self, outgoing: Outgoing, limits: httpx2.Timeout) -> bytes:
-        response = await self._client.post(
-            _PATH, cast_to=httpx2.Response, body=outgoing.body, options={"timeout": limits}
-        )
-        return response.content
+    async def ask(self, outgoing: Outgoing, seconds: float) -> bytes:
+        return await self._plain.send(outgoing.body, seconds, outgoing.headers)
 
-    async def listen(self, outgoing: Outgoing, limits: httpx2.Timeout) -> EventStream:
+    async def listen(self, outgoing: Outgoing, seconds: float) -> EventStream:
+        # the aiohttp transport reads "pool" as the whole of getting a connection: waiting, name lookup, handshake
+        limits = httpx2.Timeout(seconds, connect=self._connect_timeout, pool=self._connect_timeout)
         return await self._client.post(
             _PATH,
             cast_to=object,
             body=outgoing.body,
-            options={"timeout": limits},
+            options={"timeout": limits, "headers": dict(outgoing.headers)},
             stream=True,
             stream_cls=AsyncStream[object],
         )
 
     async def aclose(self) -> None:
+        await self._plain.aclose()
         await self._client.close()
 
 
@@ -122,7 +129,7 @@ def read_usage(payload: object) -> Usage:
     return Usage(prompt, _count(usage.get("completion_tokens")), min(cached, prompt))
 
 
-def openai_provider(name: str, settings: ProviderSettings, chain: ChainSettings, clock: Clock) -> WireProvider:
+def provider(name: str, settings: ProviderSettings, chain: ChainSettings, clock: Clock) -> WireProvider:
     """A provider by OpenAI's protocol at ``settings.base_url``."""
     client = AsyncOpenAI(
         # a local server often wants no key, the SDK always does
@@ -132,9 +139,8 @@ def openai_provider(name: str, settings: ProviderSettings, chain: ChainSettings,
         # a redirect could carry the key to another host
         http_client=DefaultAioHttpClient(follow_redirects=False),
     )
-    return WireProvider(
-        name, OpenAIConnection(client), OpenAIDialect(), clock=clock, connect_timeout=chain.connect_timeout
-    )
+    connection = OpenAIConnection(client, connect_timeout=chain.connect_timeout)
+    return WireProvider(name, connection, OpenAIDialect(), clock=clock)
 
 
 def _first_choice(payload: object) -> Mapping[str, Any] | None:

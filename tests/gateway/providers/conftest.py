@@ -4,14 +4,13 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.clock import ManualClock
-from gateway.providers.anthropic import anthropic_provider
-from gateway.providers.openai import openai_provider
-from gateway.providers.wire import WireProvider
+from gateway.providers.base import Provider
+from gateway.providers.build import factory
 from gateway.settings import ChainSettings, ProviderSettings
 from tests.gateway.providers.scripted_server import Server, serve
 
 SECRET = "sk-very-secret-0123456789"
-Connect = Callable[[str], WireProvider]
+Connect = Callable[[str], Provider]
 
 
 @pytest.fixture
@@ -23,14 +22,13 @@ async def server() -> AsyncIterator[Server]:
 @pytest.fixture
 async def connect(server: Server) -> AsyncIterator[Connect]:
     """A provider of the protocol by name, talking to ``server``."""
-    opened: list[WireProvider] = []
+    opened: list[Provider] = []
 
-    def make(protocol: str) -> WireProvider:
-        build = {"openai": openai_provider, "anthropic": anthropic_provider}[protocol]
+    def make(protocol: str) -> Provider:
         settings = ProviderSettings.model_validate(
             {"protocol": protocol, "base_url": server.url, "api_key": SecretStr(SECRET)}
         )
-        opened.append(build(protocol, settings, ChainSettings(), ManualClock()))
+        opened.append(factory(protocol)(protocol, settings, ChainSettings(), ManualClock()))
         return opened[-1]
 
     yield make
