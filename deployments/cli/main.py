@@ -8,10 +8,22 @@ import sys
 
 import typer
 
-from deployments.cli import cache, costs, demo, documents, keys, release, rollback, stack_commands, traffic, versions
+from deployments.cli import (
+    cache,
+    costs,
+    demo,
+    documents,
+    jobs,
+    keys,
+    release,
+    rollback,
+    stack_commands,
+    traffic,
+    versions,
+)
 from gateway.errors import PromptyardError
 
-GROUPS = (stack_commands, release, rollback, versions, documents, traffic, costs, cache, keys, demo)
+GROUPS = (stack_commands, release, rollback, versions, documents, traffic, costs, cache, jobs, keys, demo)
 
 
 def build() -> typer.Typer:

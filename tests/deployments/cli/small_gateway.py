@@ -51,8 +51,9 @@ class SmallGateway:
 
 
 @contextmanager
-def serve_small_gateway() -> Iterator[SmallGateway]:
-    gateway = SmallGateway()
+def serve_small_gateway(gateway: SmallGateway | None = None) -> Iterator[SmallGateway]:
+    """One with documents, or another that answers in its own way."""
+    gateway = gateway or SmallGateway()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -71,7 +72,7 @@ def serve_small_gateway() -> Iterator[SmallGateway]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_PUT = do_DELETE = do_GET
+        do_POST = do_PUT = do_DELETE = do_GET
 
         def log_message(self, *_: Any) -> None:
             return
