@@ -80,6 +80,11 @@ class UnknownDocument(NotFound):
     default_hint = "Check the collection and the id."
 
 
+class UnknownConversation(NotFound):
+    code = "unknown_conversation"
+    default_hint = "It was never begun, is another tenant's, or is past its retention: begin one with 'keep'."
+
+
 class UnknownJob(NotFound):
     code = "unknown_job"
     default_hint = "GET /v1/jobs lists the jobs that are kept."
@@ -107,6 +112,14 @@ class IdempotencyBusy(Conflict):
 class UnknownModel(NotFound):
     code = "unknown_model"
     default_hint = "GET /v1/models lists what this gateway knows by name."
+
+
+class ConversationBusy(Conflict):
+    """Another turn of the conversation is under way."""
+
+    code = "conversation_busy"
+    retryable = True
+    default_hint = "One turn at a time: wait for the other answer, then send this turn again."
 
 
 class UnknownTool(NotFound):

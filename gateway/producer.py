@@ -11,7 +11,7 @@ from msgspec import structs
 from gateway.clock import Clock
 from gateway.errors import DocumentsChanging, ProviderError
 from gateway.ports import AnswerCache, Epochs, Limits, Provider, Retriever, Toolbox
-from gateway.prompts.template import render
+from gateway.prompts.template import render, with_history
 from gateway.trail import Trail
 from gateway.types import Call, Completion, Cost, Delta, Message, ModelRef, Passage, Reply, Usage
 
@@ -81,7 +81,8 @@ class Producer:
             epoch = call.epoch if found.fresh else ""
             call = structs.replace(call, passages=found.passages, context=context, epoch=epoch)
             trail.passed("retrieve", begun, self._clock.monotonic())
-        trail.call = structs.replace(call, rendered=(*render(version.template, values), *call.messages))
+        said = with_history(render(version.template, values), call.history)
+        trail.call = structs.replace(call, rendered=(*said, *call.messages))
         return trail.call
 
     async def ground_anew(self, call: Call, trail: Trail) -> Call:

@@ -243,6 +243,9 @@ class Call(Struct, frozen=True, kw_only=True):
     """A version asked for by name (``prompt:help-centre@1.1.0``); skips routing and is never evidence."""
     variables: Mapping[str, str] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
+    """What follows the template; all there is for a raw call."""
+    history: tuple[Message, ...] = ()
+    """Earlier turns of a conversation whose last question is a variable: they stand before the template's question."""
     model: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Every other field of the body, known or not: all of it is part of the cache key."""
@@ -345,6 +348,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Streams only."""
     cache_reason: str = ""
     """Why the cache did not answer (``miss``, ``bypass``, ``evidence``, ``epoch``, ``unavailable`` ...)."""
+    conversation: Mapping[str, Any] | None = None
+    """What the endpoint tells of a conversation that the gateway holds."""
 
     @property
     def paid_usd(self) -> Decimal | None:

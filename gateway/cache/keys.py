@@ -44,6 +44,7 @@ def answer_key(call: Call) -> str:
                 call.params,
                 call.variables,
                 call.messages,
+                call.history,
                 call.collection,
                 call.repeat,
             )

@@ -75,6 +75,12 @@ def render(template: Sequence[Message], values: Mapping[str, str]) -> tuple[Mess
     )
 
 
+def with_history(rendered: Sequence[Message], history: Sequence[Message]) -> tuple[Message, ...]:
+    """The history before the last user message, which asks what is asked now; at the end where there is none."""
+    last = max((at for at, one in enumerate(rendered) if one.get("role") == "user"), default=len(rendered))
+    return (*rendered[:last], *history, *rendered[last:])
+
+
 def bind(version: PromptVersion, given: Mapping[str, object]) -> dict[str, str]:
     """The values of a version's declared variables. Raises MissingVariable or InvalidRequest.
 

@@ -340,7 +340,7 @@ class JobItemRow(Base):
 
 
 class TurnRow(Base):
-    """One exchange of a conversation: what the user said and what was answered. Written once."""
+    """One exchange of a conversation: claimed by the call that works on it, then holding what was said and answered."""
 
     __tablename__ = "turns"
 
@@ -349,8 +349,10 @@ class TurnRow(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     prompt: Mapped[str] = mapped_column(Key)
     messages: Mapped[list[dict[str, Any]]] = mapped_column(Json)
-    """The messages that this exchange added, the assistant's last."""
+    """The messages that this exchange added, the assistant's last; none while under way."""
     call_id: Mapped[str] = mapped_column(String(40))
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
+    """Until when the call that works on it is believed to live; 0 once the turn is written."""
     created_at: Mapped[float] = mapped_column(Float, index=True)
 
 

@@ -111,6 +111,7 @@ CHANGES = {
     "variable name": replace(MANAGED, variables={"query": "How do I get my money back?"}),
     "variable missing": replace(MANAGED, variables={}),
     "further message": replace(MANAGED, messages=({"role": "user", "content": "And now?"},)),
+    "history": replace(MANAGED, history=({"role": "user", "content": "And now?"},)),
     "known parameter": replace(MANAGED, params={"temperature": 0, "max_tokens": 5}),
     "unknown parameter": replace(MANAGED, params={"temperature": 0, "never_heard_of": None}),
     "parameter's type": replace(MANAGED, params={"temperature": 0.0}),

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest, MissingVariable
-from gateway.prompts.template import TemplateError, bind, names, parse, render, render_text
-from gateway.types import ModelRef, PromptVersion, RetrievalPolicy, Variable
+from gateway.prompts.template import TemplateError, bind, names, parse, render, render_text, with_history
+from gateway.types import Message, ModelRef, PromptVersion, RetrievalPolicy, Variable
 
 anything = st.text(max_size=60) | st.text(alphabet="{}\\ ab_%$#", max_size=30)
 names_of_variables = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
@@ -134,3 +134,23 @@ def test_no_value_is_told_in_an_error() -> None:
     with pytest.raises(InvalidRequest) as caught:
         bind(VERSION, {"question": "a secret value"})
     assert "secret" not in str(caught.value) + caught.value.hint
+
+
+SYSTEM, QUESTION = {"role": "system", "content": "s"}, {"role": "user", "content": "q"}
+EXAMPLE, MODEL = {"role": "user", "content": "e"}, {"role": "assistant", "content": "a"}
+OLD = [{"role": "user", "content": "old"}, {"role": "assistant", "content": "answered"}]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ([SYSTEM, QUESTION], [SYSTEM, *OLD, QUESTION]),
+        ([SYSTEM, EXAMPLE, MODEL, QUESTION], [SYSTEM, EXAMPLE, MODEL, *OLD, QUESTION]),
+        ([SYSTEM, QUESTION, MODEL], [SYSTEM, *OLD, QUESTION, MODEL]),
+        ([SYSTEM], [SYSTEM, *OLD]),
+        ([], OLD),
+    ],
+)
+def test_earlier_turns_stand_before_what_is_asked_now(template: list[Message], expected: list[Message]) -> None:
+    assert with_history(template, OLD) == tuple(expected)
+    assert with_history(template, []) == tuple(template)

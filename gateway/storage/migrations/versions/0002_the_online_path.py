@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("prompt", sa.String(length=200), nullable=False),
         sa.Column("messages", JSON, nullable=False),
         sa.Column("call_id", sa.String(length=40), nullable=False),
+        sa.Column("lease_until", sa.Float(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "conversation", "seq"),
     )
