@@ -1,14 +1,14 @@
 """Golden and must-pass sets: one JSON object a line, checked with line numbers."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.specs.model import Assertion
+from tasks.specs.model import Assertion, VariableSpec
 
 
 class GoldenItem(BaseModel):
@@ -33,7 +33,7 @@ class DatasetError(ValueError):
         super().__init__("\n".join(problems))
 
 
-def read_items(path: Path, *, variables: Collection[str], must_assert: bool) -> tuple[GoldenItem, ...]:
+def read_items(path: Path, *, variables: Mapping[str, VariableSpec], must_assert: bool) -> tuple[GoldenItem, ...]:
     """The items in file order. Raises DatasetError with up to ten broken lines."""
     try:
         # Not splitlines(): JSON strings may hold U+2028 and its like, which are no ends of lines here.
@@ -70,11 +70,17 @@ def digest(items: Sequence[GoldenItem]) -> str:
     return hashlib.sha256(msgspec.json.encode(ordered, order="deterministic")).hexdigest()
 
 
-def _check(item: GoldenItem, variables: Collection[str], must_assert: bool, seen: dict[str, int]) -> None:
+def _check(item: GoldenItem, variables: Mapping[str, VariableSpec], must_assert: bool, seen: dict[str, int]) -> None:
     if item.id in seen:
         raise ValueError(f"the id {item.id!r} is taken by line {seen[item.id]}")
     if unknown := sorted(set(item.variables) - set(variables)):
         raise ValueError(f"the prompt has no variable {unknown[0]!r}")
+    for name, variable in variables.items():
+        if name not in item.variables:
+            if variable.required:  # it would not be asked, and score 0 without a word
+                raise ValueError(f"the required variable {name!r} is missing")
+        elif (length := len(item.variables[name])) > variable.max_chars:
+            raise ValueError(f"variable {name!r} has {length} characters, {variable.max_chars} are allowed")
     if must_assert and not item.assertions:
         raise ValueError("a must-pass case needs at least one assertion")
     if not must_assert and not item.reference:

@@ -88,7 +88,7 @@ def _items(path: Path, home: Path, name: str, spec: PromptSpec, *, must_assert: 
     if not name:
         return ()
     try:
-        return read_items(home / name, variables=spec.variables.keys(), must_assert=must_assert)
+        return read_items(home / name, variables=spec.variables, must_assert=must_assert)
     except DatasetError as error:
         raise SpecError(path, error.problems) from None
 

@@ -29,6 +29,11 @@ def golden(**changes: Any) -> dict[str, Any]:
         ([GOLDEN, golden(id="g 2")], "golden.jsonl line 2: id:"),
         ([GOLDEN, golden(variables={"tone": "x"})], "golden.jsonl line 2: the prompt has no variable 'tone'"),
         ([GOLDEN, golden(variables={"question": 5})], "golden.jsonl line 2: variables.question:"),
+        ([GOLDEN, golden(variables={})], "golden.jsonl line 2: the required variable 'question' is missing"),
+        (
+            [GOLDEN, golden(variables={"question": "x" * 201})],
+            "golden.jsonl line 2: variable 'question' has 201 characters, 200 are allowed",
+        ),
         ([GOLDEN, golden(variables=None)], "golden.jsonl line 2: variables:"),
         ([GOLDEN, golden(reference="")], "golden.jsonl line 2: a golden item needs a 'reference'"),
         ([GOLDEN, golden(assertions=[{"type": "max_words"}])], "golden.jsonl line 2: assertions.0: 'max_words' needs"),
@@ -46,6 +51,7 @@ def test_a_broken_golden_line_is_named(tmp_path: Path, rows: Rows, words: str) -
     ("row", "words"),
     [
         ({**MUST_PASS, "assertions": []}, "must_pass.jsonl line 1: a must-pass case needs at least one assertion"),
+        ({**MUST_PASS, "variables": {}}, "must_pass.jsonl line 1: the required variable 'question' is missing"),
         ({**MUST_PASS, "assertions": [{"type": "refuses"}]}, "must_pass.jsonl line 1: assertions.0: 'refuses' needs"),
     ],
 )
@@ -53,6 +59,13 @@ def test_a_broken_must_pass_line_is_named(tmp_path: Path, row: Mapping[str, Any]
     with pytest.raises(SpecError) as refused:
         read_spec(write_spec(tmp_path, changed({}), must_pass=[row]))
     assert refused.value.problems[0].startswith(words)
+
+
+def test_a_variable_with_a_default_may_be_left_out(tmp_path: Path) -> None:
+    spec = changed(
+        {"variables.tone": {"required": False, "default": "plain"}, "template.1.content": "{{question}} Be {{tone}}."}
+    )
+    assert read_spec(write_spec(tmp_path, spec, golden=[GOLDEN])).golden[0].variables == GOLDEN["variables"]
 
 
 def test_ten_broken_lines_are_named_and_the_rest_counted(tmp_path: Path) -> None:
@@ -76,13 +89,13 @@ def test_a_line_ends_where_json_lines_say(tmp_path: Path, separator: str) -> Non
 def test_windows_line_ends_are_read(tmp_path: Path) -> None:
     path = tmp_path / "golden.jsonl"
     path.write_bytes(b'{"id": "a", "variables": {}, "reference": "x"}\r\n\r\n')
-    assert [item.id for item in read_items(path, variables=(), must_assert=False)] == ["a"]
+    assert [item.id for item in read_items(path, variables={}, must_assert=False)] == ["a"]
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "golden.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(DatasetError, match=r"golden.jsonl: cannot be read"):
-        read_items(tmp_path / "golden.jsonl", variables=(), must_assert=False)
+        read_items(tmp_path / "golden.jsonl", variables={}, must_assert=False)
 
 
 def test_the_digest_is_of_the_content_not_of_its_order(tmp_path: Path) -> None:
