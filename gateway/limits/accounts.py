@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from gateway.limits.buckets import moment
 from gateway.limits.ports import Scripts
+from gateway.storage.redis_line import Script
 
 CLEANED = 100
 KEPT_MILLISECONDS = 3 * 86_400_000
@@ -55,7 +56,7 @@ end
 
 # ARGV: now, floor, limit, reservation, amount, microseconds until it expires.
 # Answer: 1 reserved, 0 refused or -1 not known how much was spent; spent, reserved, microseconds until the next expiry.
-_RESERVE = (
+_RESERVE = Script(
     _PRELUDE
     + """
 local limit, amount = tonumber(ARGV[3]), tonumber(ARGV[5])
@@ -74,7 +75,7 @@ return {1, spent, reserved, 0}
 )
 
 # ARGV: now, floor, reservation, amount, what it really cost. An expired reservation's cost is booked all the same.
-_SETTLE = (
+_SETTLE = Script(
     _PRELUDE
     + """
 if redis.call('ZREM', KEYS[2], ARGV[3] .. ':' .. ARGV[4]) == 1 then

@@ -19,6 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.limits.ports import Scripts
+from gateway.storage.redis_line import Script
 
 SERVER_TIME = -1
 _MICROSECONDS = 1_000_000
@@ -54,7 +55,7 @@ end
 
 # ARGV: now, then limit, cost and what counts as used for each key. All buckets take it, or none.
 # A millionth of a unit is forgiven: it is the rounding of a level that leaked in fractions.
-TAKE = (
+TAKE = Script(
     _PRELUDE
     + """
 local wait, which, states = 0, 0, {}
@@ -80,7 +81,7 @@ return answer
 )
 
 # ARGV: now, then limit, change of the level, the busy period it was taken in and what counts as used for each key.
-CORRECT = (
+CORRECT = Script(
     _PRELUDE
     + """
 local answer = {}

@@ -92,8 +92,7 @@ class Budgets:
             return await self._without_redis(hold)
         if not answer.known:  # Redis is empty and SQL is down
             return await self._without_redis(hold)
-        memory.saw(answer.spent)
-        memory.redis_answers()
+        memory.redis_said(answer.spent)
         self._ledger.refresh(scope, memory, urgent=memory.unbooked > 0)
         return None if answer.done else self._refused(hold, answer)
 
@@ -118,7 +117,7 @@ class Budgets:
             else:
                 booked = answer.known
                 if booked:
-                    memory.saw(answer.spent)
+                    memory.redis_said(answer.spent)
         if not booked and spent:
             memory.spend(spent, self._clock.monotonic())
         if memory.spent >= self._warn_at * hold.budget.limit and spent:
@@ -137,6 +136,7 @@ class Budgets:
 
     async def _without_redis(self, hold: Hold) -> Refusal | None:
         budget, memory = hold.budget, hold.memory
+        memory.redis_is_silent()
         self._metrics.unguarded(budget.kind)
         self._ledger.refresh(budget.scope, memory, urgent=True)
         await self._ledger.know(budget.scope, memory)

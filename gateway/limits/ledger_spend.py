@@ -78,9 +78,7 @@ class LedgerSpend:
         except Exception as error:  # whatever is wrong with SQL: nothing new is known
             _log.warning("the ledger did not say what a budget's day has cost so far: %s", type(error).__name__)
             return
-        memory.saw(nanodollars(spent))
-        memory.ledger_read_at = began
-        memory.ledger_took = self._clock.monotonic() - began
+        memory.ledger_said(nanodollars(spent), began, self._clock.monotonic() - began)
 
     def _ask(self, scope: Scope) -> Decimal:
         if scope.kind == KEY:

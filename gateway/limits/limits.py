@@ -26,6 +26,7 @@ from gateway.limits.estimate import nanodollars
 from gateway.limits.key_rates import KeyRates, Tokens
 from gateway.limits.ledger_spend import KEY, PROMPT, Scope
 from gateway.limits.money import Money
+from gateway.limits.ports import abandon
 from gateway.limits.refusal import Refusal
 from gateway.limits.waiting import SHORTEST_PAUSE, WaitingRoom
 from gateway.types import Call, Origin, Usage
@@ -166,8 +167,12 @@ class Limits:
                 else:
                     refusals.append(refusal)
         except BaseException:  # cancelled half-way: nobody will settle what was started
-            for hold, _ in started:
-                self._budgets.start_settling(hold, 0)
+            if estimate is not None:
+                abandon(estimate[1])
+            for hold, trip in started:
+                abandon(trip)
+                if (settling := self._budgets.start_settling(hold, 0)) is not None:
+                    abandon(settling)
             raise
         if not refusals:
             return reservation

@@ -19,19 +19,23 @@ class Memory:
         self.floor: int | None = None
         self.unbooked = 0
         self.held = 0
-        self.ledger_read_at = -math.inf
-        """When the last successful look into the ledger began."""
         self.ledger_tried_at = -math.inf
         self.ledger_took = 0.0
+        self._ledger_read_at = -math.inf
         self._unbooked_at = -math.inf
+        self._redis_answers = False
 
-    def saw(self, spent: int) -> None:
-        """The ledger or Redis says that so much was spent."""
-        self.floor = max(self.floor or 0, spent)
+    def redis_said(self, spent: int) -> None:
+        self._redis_answers = True
+        self._saw(spent)
 
-    def redis_answers(self) -> None:
-        if self.unbooked and self.ledger_read_at > self._unbooked_at + LEDGER_LAG:
-            self.unbooked = 0
+    def redis_is_silent(self) -> None:
+        self._redis_answers = False
+
+    def ledger_said(self, spent: int, began: float, took: float) -> None:
+        """``began`` is when the look began, which ``took`` so many seconds."""
+        self._ledger_read_at, self.ledger_took = began, took
+        self._saw(spent)
 
     def hold(self, amount: int, *, limit: int, allowance: int) -> bool:
         """Reserve here, because Redis cannot: under the limit as far as is known, and the allowance in any case."""
@@ -48,6 +52,11 @@ class Memory:
         """Spent, and Redis could not be told."""
         self.unbooked += amount
         self._unbooked_at = now
+
+    def _saw(self, spent: int) -> None:
+        self.floor = max(self.floor or 0, spent)
+        if self._redis_answers and self._ledger_read_at > self._unbooked_at + LEDGER_LAG:
+            self.unbooked = 0
 
     @property
     def spent(self) -> int:

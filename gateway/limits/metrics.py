@@ -14,7 +14,10 @@ class LimitMetrics:
             registry=registry,
         )
         self._refused = Counter(
-            "promptyard_limit_refusals_total", "Calls that a limit or budget refused.", ["kind"], registry=registry
+            "promptyard_limit_refusals_total",
+            "Times that a limit or budget had no room; background calls then wait.",
+            ["kind"],
+            registry=registry,
         )
         self._unguarded = Counter(
             "promptyard_limit_unguarded_total",

@@ -1,20 +1,28 @@
 """What this room needs of others."""
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Protocol
 
+from gateway.storage.redis_line import Script
+
 
 class Scripts(Protocol):
-    """Runs Lua scripts in the state Redis, each atomically."""
+    """Runs Lua scripts in the state Redis, each atomically; ``RedisLine`` does."""
 
-    def run(self, script: str, keys: Sequence[str], args: Sequence[str | int | float]) -> Awaitable[Any]:
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int | float]) -> Awaitable[Any]:
         """The command is under way when this returns, before anybody awaits it, and goes on if nobody ever does.
 
         Awaiting raises one of ``REDIS_TROUBLE`` within a bounded time when Redis is down, slow or full.
         """
         ...
+
+
+def abandon(started: Awaitable[Any]) -> None:
+    """Nobody will await what ``run`` returned: it goes on, and its trouble is no news."""
+    asyncio.ensure_future(started).add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 class SpentOn(Protocol):
