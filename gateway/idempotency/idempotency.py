@@ -26,7 +26,8 @@ one id, the first that is stored is everybody's from then on.
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from sqlalchemy import Engine
 
@@ -88,12 +89,7 @@ class Idempotency:
         lane = self._lanes.enter(place)
         granted: Claim | Replay | None = None
         try:
-            async with asyncio.timeout(self._policy.wait):
-                granted = await self._granted(lane, place, fingerprint, call_id)
-        except TimeoutError:
-            raise IdempotencyBusy(
-                "the first call with this Idempotency-Key is still under way", retry_after=self._policy.longest_pause
-            ) from None
+            granted = await self._granted(lane, place, fingerprint, call_id)
         finally:
             if not isinstance(granted, Claim):
                 self._lanes.leave(place)
@@ -124,9 +120,10 @@ class Idempotency:
 
     async def _granted(self, lane: Lane, place: Place, fingerprint: str, call_id: str) -> Claim | Replay:
         """Whoever is granted a claim keeps the lane's turn."""
+        until = asyncio.get_running_loop().time() + self._policy.wait
         lane.check(fingerprint)
         if lane.turn.locked():
-            with self._lanes.waiting():
+            async with self._waiting(until):
                 await lane.turn.acquire()
         else:
             await lane.turn.acquire()
@@ -134,7 +131,7 @@ class Idempotency:
         try:
             lane.check(fingerprint)
             if lane.replay is None:
-                granted = await self._from_sql(lane, place, fingerprint, call_id)
+                granted = await self._from_sql(lane, place, fingerprint, call_id, until)
                 if isinstance(granted, Claim):
                     self._held.add(granted, lane)
                     claimed = True
@@ -147,14 +144,26 @@ class Idempotency:
                     lane.fingerprint = ""
                 lane.turn.release()
 
-    async def _from_sql(self, lane: Lane, place: Place, fingerprint: str, call_id: str) -> Claim | Replay:
+    async def _from_sql(self, lane: Lane, place: Place, fingerprint: str, call_id: str, until: float) -> Claim | Replay:
         while True:
             granted = await self._attempt(place, fingerprint, call_id)
             lane.fingerprint = fingerprint  # SQL says the same: others of this process need not ask
             if granted is not None:
                 return granted
-            with self._lanes.waiting():
+            async with self._waiting(until):
                 await self._until_it_ends(place, fingerprint)
+
+    @asynccontextmanager
+    async def _waiting(self, until: float) -> AsyncIterator[None]:
+        """Wait inside of it, up to this time of the event loop. Raises IdempotencyBusy, Overloaded."""
+        try:
+            with self._lanes.waiting():
+                async with asyncio.timeout_at(until):
+                    yield
+        except TimeoutError:
+            raise IdempotencyBusy(
+                "the first call with this Idempotency-Key is still under way", retry_after=self._policy.longest_pause
+            ) from None
 
     async def _until_it_ends(self, place: Place, fingerprint: str) -> None:
         for seen in itertools.count():

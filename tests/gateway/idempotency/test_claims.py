@@ -1,5 +1,8 @@
 """How a key stands, and what one transaction does about it."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from sqlalchemy import Engine
 
@@ -31,6 +34,10 @@ def test_standing(known: Known, expected: Standing) -> None:
     assert standing(known, BODY, NOW) is expected
 
 
+class IsNotFree(Exception):
+    pass
+
+
 def claim(engine: Engine, owner: str, *, now: float = NOW) -> Claim:
     granted = claims.claim(
         engine,
@@ -41,8 +48,30 @@ def claim(engine: Engine, owner: str, *, now: float = NOW) -> Claim:
         now=now,
         policy=IdempotencyPolicy(lease=10, retention=100),
     )
-    assert isinstance(granted, Claim)
+    if not isinstance(granted, Claim):
+        raise IsNotFree
     return granted
+
+
+@pytest.mark.parametrize("abandoned", [True, False])
+def test_of_any_number_of_workers_one_claims(engine: Engine, abandoned: bool) -> None:
+    if abandoned:
+        claim(engine, "dead")
+    together = Barrier(6)
+
+    def attempt(owner: str) -> Claim | None:
+        together.wait(10)
+        try:
+            return claim(engine, owner, now=NOW + 10)
+        except IsNotFree:
+            return None
+
+    with ThreadPoolExecutor(6) as workers:
+        granted = [one for one in workers.map(attempt, "abcdef") if one]
+    assert len(granted) == 1
+    kept = row(engine)
+    assert kept is not None
+    assert (kept.owner, kept.call_id) == (granted[0].owner, granted[0].call_id)
 
 
 def test_of_two_answers_under_one_id_the_first_is_everybodys(engine: Engine) -> None:

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from gateway.clock import ManualClock
 from gateway.errors import IdempotencyBusy, IdempotencyConflict, InvalidRequest, Overloaded
 from gateway.idempotency.claims import Claim, Replay
-from tests.gateway.idempotency.workers import BODY, OTHER_BODY, Worker, count, row, until
+from tests.gateway.idempotency.workers import BODY, OTHER_BODY, Naps, Worker, count, row, until
 
 
 async def test_a_replay_has_the_answer_and_the_id_of_the_first_call(one: Worker, two: Worker) -> None:
@@ -47,6 +48,44 @@ async def test_another_body_is_refused_at_once_while_calls_wait_for_another_work
         await one.begin(body=OTHER_BODY)
     await two.finish(claim)
     assert await waiting == b"answer"
+
+
+async def test_two_bodies_at_once_are_never_answered_with_each_others_answer(one: Worker) -> None:
+    async def call(body: str) -> bytes:
+        granted = await one.begin(body=body)
+        return granted.outcome if isinstance(granted, Replay) else await one.finish(granted, body.encode())
+
+    answers = await asyncio.gather(*(call(body) for body in (BODY, OTHER_BODY, BODY)), return_exceptions=True)
+    assert answers[0] == answers[2] == BODY.encode()
+    assert isinstance(answers[1], IdempotencyConflict)
+
+
+async def test_a_body_that_waited_behind_another_goes_on_when_that_one_leaves(
+    engine: Engine, clock: ManualClock, two: Worker
+) -> None:
+    naps = Naps(clock)
+    one = Worker(engine, clock, "one", sleep=naps)
+    claim = await two.claim()
+    first, second = asyncio.create_task(one.begin()), asyncio.create_task(one.claim(body=OTHER_BODY))
+    await naps.begun()  # the first one waits for the other worker, the second one for the first
+    await two.release(claim)
+    first.cancel()
+    assert not (await second).inherited
+
+
+async def test_who_waits_in_one_process_asks_sql_once_for_all(
+    database_url: str, open_engine: Callable[..., Engine], clock: ManualClock, two: Worker
+) -> None:
+    naps, engine, asked = Naps(clock), open_engine(database_url), Counter[str]()
+    event.listen(engine, "checkout", lambda *_: asked.update(["sql"]))
+    one = Worker(engine, clock, "one", sleep=naps)
+    claim = await two.claim()
+    waiting = [asyncio.create_task(one.replay()) for _ in range(10)]
+    await until(lambda: one.idempotency.waiting == 10)
+    await two.finish(claim)
+    await naps.pass_one()
+    assert await asyncio.gather(*waiting) == [b"answer"] * 10
+    assert asked["sql"] == 3  # may I, is it still under way, what is the answer
 
 
 async def test_after_a_failure_the_next_call_is_made_anew_whatever_its_body(one: Worker, engine: Engine) -> None:
@@ -169,25 +208,6 @@ async def test_a_key_is_forgotten_after_its_retention(one: Worker, clock: Manual
     assert await one.replay() == b"old"
     clock.advance(1)
     assert (await one.claim(body=OTHER_BODY)).call_id != first.call_id
-
-
-class Naps:
-    """Sleeps that last until the test says so, and then take their time by the clock."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self._clock = clock
-        self._wakes: list[tuple[float, asyncio.Event]] = []
-
-    async def __call__(self, seconds: float) -> None:
-        awake = asyncio.Event()
-        self._wakes.append((seconds, awake))
-        await awake.wait()
-
-    async def pass_one(self) -> None:
-        await until(lambda: self._wakes)
-        seconds, awake = self._wakes.pop(0)
-        self._clock.advance(seconds)
-        awake.set()
 
 
 async def test_a_lease_is_renewed_while_its_call_runs(engine: Engine, clock: ManualClock, two: Worker) -> None:

@@ -15,7 +15,7 @@ from gateway.clock import ManualClock, SystemClock
 from gateway.errors import StorageUnavailable
 from gateway.idempotency.claims import Replay
 from gateway.ledger.writer import LedgerWriter
-from tests.gateway.idempotency.workers import Worker, cancelled_later, count, locked, row, until
+from tests.gateway.idempotency.workers import Worker, asks_sql, cancelled_later, count, locked, row, until
 from tests.gateway.ledger.ledger_values import append, spool_at, stored
 
 
@@ -44,7 +44,7 @@ async def test_a_claim_that_is_made_after_its_caller_left_is_given_back(
 ) -> None:
     with locked(engine):
         async with cancelled_later(one.begin()):
-            pass
+            await asks_sql(engine)
     await one.idempotency.settle()
     assert count(engine) == 0
     assert not (await two.claim()).inherited
@@ -57,7 +57,7 @@ async def test_an_inherited_claim_that_is_given_back_keeps_its_id(
     clock.advance(31)
     with locked(engine):
         async with cancelled_later(one.begin()):
-            pass
+            await asks_sql(engine)
     await one.idempotency.settle()
     assert (await one.claim()).call_id == dead.call_id
 
@@ -66,7 +66,7 @@ async def test_finish_goes_on_when_its_caller_leaves(one: Worker, two: Worker, e
     claim = await one.claim()
     with locked(engine):
         async with cancelled_later(one.finish(claim)):
-            pass
+            await asks_sql(engine)
         replay = asyncio.create_task(one.replay())
     assert await replay == b"answer"
     assert await two.replay() == b"answer"
@@ -76,7 +76,7 @@ async def test_release_goes_on_when_its_caller_leaves(one: Worker, engine: Engin
     claim = await one.claim()
     with locked(engine):
         async with cancelled_later(one.release(claim)):
-            pass
+            await asks_sql(engine)
     assert (await one.claim()).call_id != claim.call_id
 
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, QueuePool, select, text
 
-from gateway.clock import Clock
+from gateway.clock import Clock, ManualClock
 from gateway.idempotency.claims import Claim, Replay
 from gateway.idempotency.idempotency import Idempotency
 from gateway.idempotency.policy import IdempotencyPolicy
@@ -71,6 +71,35 @@ async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 - rows in SQL set no event
             await asyncio.sleep(0.001)
+
+
+async def asks_sql(engine: Engine) -> None:
+    """Wait until somebody's statement is under way beside the transaction of ``locked``."""
+    pool = engine.pool
+    assert isinstance(pool, QueuePool)
+    await until(lambda: pool.checkedout() > 1)
+
+
+class Naps:
+    """Sleeps that last until the test says so, and then take their time by the clock."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._wakes: list[tuple[float, asyncio.Event]] = []
+
+    async def __call__(self, seconds: float) -> None:
+        awake = asyncio.Event()
+        self._wakes.append((seconds, awake))
+        await awake.wait()
+
+    async def begun(self) -> None:
+        await until(lambda: self._wakes)
+
+    async def pass_one(self) -> None:
+        await self.begun()
+        seconds, awake = self._wakes.pop(0)
+        self._clock.advance(seconds)
+        awake.set()
 
 
 @contextmanager
