@@ -315,6 +315,8 @@ class Completion(Struct, frozen=True, kw_only=True):
     ref: ModelRef = ModelRef("", "")
     total_timeout: float = 30.0
     first_token_timeout: float = 10.0
+    background: bool = False
+    """Waits its turn, boundedly, where a limit is used up; others are refused at once."""
 
 
 class Delta(Struct, frozen=True, kw_only=True):
