@@ -43,6 +43,8 @@ class ManualClock:
 
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_SHIFTS = range(120, -10, -10)  # 13 pairs of digits
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 
 
 def new_id(prefix: str, clock: Clock, entropy: random.Random | None = None) -> str:
@@ -52,4 +54,4 @@ def new_id(prefix: str, clock: Clock, entropy: random.Random | None = None) -> s
     """
     noise = entropy.getrandbits(80) if entropy else int.from_bytes(os.urandom(10), "big")
     number = (int(clock.now() * 1000) << 80) | noise
-    return f"{prefix}_{''.join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -5, -5))}"
+    return f"{prefix}_{''.join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])}"
