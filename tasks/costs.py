@@ -18,8 +18,9 @@ from tasks.releases import store
 from tasks.step import step
 
 BUDGET_EVENT = "promptyard.budget.reached"
-DIMENSIONS = ("tenant", "prompt", "version", "provider", "model", "origin", "layer")
+DIMENSIONS = ("tenant", "prompt", "version", "provider", "model", "origin", "layer", "kind")
 RAW = "(raw calls)"
+EMBEDDINGS = "(embeddings)"
 ALL = "(all)"
 
 
@@ -142,7 +143,7 @@ def lines(groups: Iterable[Spend], by: Sequence[str] = ("prompt", "version", "pr
     """The table, dearest first. What ``by`` leaves out is summed up and shown as empty; ``by=()`` is the total."""
     gathered: dict[tuple[str, ...], list[Spend]] = {}
     for group in groups:
-        gathered.setdefault(tuple(group.key[name] for name in by), []).append(group)
+        gathered.setdefault(tuple(_shown(group, name) for name in by), []).append(group)
     found = [_line(dict(zip(by, key, strict=True)), members) for key, members in gathered.items()]
     return sorted(found, key=lambda line: (-line.cost_usd, -line.calls, line.prompt, line.version, line.provider))
 
@@ -208,13 +209,20 @@ def keep(settings: Settings, name: str, total: CostLine, table: Sequence[CostLin
     return registry.log_run(settings.mlflow_tracking_uri, record)
 
 
+def _shown(group: Spend, name: str) -> str:
+    """Calls of no prompt are raw ones or embeddings, which have prices of their own."""
+    if name == "prompt" and not group.key["prompt"]:
+        return EMBEDDINGS if group.key.get("kind") == "embedding" else RAW
+    return group.key[name]
+
+
 def _line(key: Mapping[str, str], members: Sequence[Spend]) -> CostLine:
     # A group with a call of unknown price is left out of the prices per token: its tokens have no known money.
     priced = [one for one in members if not one.unpriced]
     paid = [one for one in priced if one.key["layer"] == Layer.NONE]
     cost = sum((one.cost_usd for one in members), Decimal(0))
     return CostLine(
-        prompt=(key["prompt"] or RAW) if "prompt" in key else ALL,
+        prompt=key.get("prompt", ALL),
         version=key.get("version", ""),
         provider=key.get("provider", ""),
         calls=sum(one.calls for one in members),

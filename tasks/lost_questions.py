@@ -125,7 +125,8 @@ def live_questions(
     wanted = (
         select(CallRow.prompt, asked, count, func.max(case((named, 1), else_=0)))
         .where(CallRow.tenant == tenant, CallRow.prompt.in_(prompts), CallRow.started_at >= since)
-        .where(CallRow.origin == Origin.LIVE.value, CallRow.status == "ok", CallRow.variables.is_not(None))
+        .where(CallRow.origin == Origin.LIVE.value, CallRow.kind == "chat", CallRow.status == "ok")
+        .where(CallRow.variables.is_not(None))
         .group_by(CallRow.prompt, asked)
         .order_by(count.desc(), func.max(CallRow.started_at).desc(), asked)
         .limit(limit)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from msgspec import Struct
 from sqlalchemy import Engine, Text, and_, cast, exists, func, select
 
-from gateway.ledger.reports import LIVE, Spend, VersionMetrics, budget_spend, spend, version_metrics, within
+from gateway.ledger.reports import CHAT, LIVE, Spend, VersionMetrics, budget_spend, spend, version_metrics, within
 from gateway.storage.engine import reading
 from gateway.storage.models import CallRow, ScoreRow
 
@@ -74,7 +74,7 @@ def calls_between(
     limit: int = 10_000,
 ) -> list[CallRow]:
     """Oldest first; of more than ``limit``, the newest ones."""
-    chosen = [CallRow.tenant == tenant, CallRow.prompt == prompt, *within(since, until)]
+    chosen = [CallRow.tenant == tenant, CallRow.prompt == prompt, CHAT, *within(since, until)]
     query = select(CallRow).where(*chosen, CallRow.origin.in_([str(origin) for origin in origins]))
     with reading(engine) as session:
         rows = session.scalars(query.order_by(CallRow.started_at.desc(), CallRow.id.desc()).limit(limit)).all()
@@ -86,7 +86,7 @@ def release_calls(
 ) -> list[ReleaseCall]:
     """All live calls that a release routed, oldest first. ``sources``: whose scores count, the first one wins."""
     columns = [getattr(CallRow, name) for name in ReleaseCall.__struct_fields__ if name not in ("scores", "scored_at")]
-    mine = and_(CallRow.release_id == release_id, CallRow.origin.in_(LIVE))
+    mine = and_(CallRow.release_id == release_id, CallRow.origin.in_(LIVE), CHAT)
     query = select(*columns).where(mine).order_by(CallRow.started_at, CallRow.id).limit(limit)
     scores = (
         select(ScoreRow.call_id, ScoreRow.metric, ScoreRow.source, ScoreRow.value, ScoreRow.scored_at)
@@ -123,6 +123,7 @@ def unscored_calls(
     query = select(CallRow).where(
         CallRow.started_at >= since,
         CallRow.origin.in_(LIVE),
+        CHAT,
         CallRow.status == "ok",
         CallRow.prompt != "",
         CallRow.answer.is_not(None),
@@ -148,6 +149,7 @@ def frequent_questions(engine: Engine, tenant: str, prompt: str, since: float, t
             CallRow.prompt == prompt,
             CallRow.started_at >= since,
             CallRow.origin.in_(LIVE),
+            CHAT,
             CallRow.status == "ok",
             CallRow.question.is_not(None),
             CallRow.variables.is_not(None),

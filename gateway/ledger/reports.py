@@ -19,7 +19,9 @@ from gateway.storage.models import CallRow, Money, ScoreRow
 from gateway.types import Layer, Origin
 
 LIVE = (Origin.LIVE.value,)
-_DIMENSIONS = ("tenant", "prompt", "version", "provider", "model", "origin", "layer")
+CHAT = CallRow.kind == "chat"
+"""Only these are answers: an embedding is money, and nothing else."""
+_DIMENSIONS = ("tenant", "prompt", "version", "provider", "model", "origin", "layer", "kind")
 
 
 class Spend(Struct, frozen=True, kw_only=True):
@@ -67,7 +69,7 @@ def spend(
     *,
     tenant: str | None = None,
 ) -> list[Spend]:
-    """Of all origins, for a judge costs money too; dearest first. Raises ``ValueError`` for an unknown dimension."""
+    """Of all origins and kinds, for a judge and an embedding cost money too; dearest first. Raises ``ValueError`` for an unknown dimension."""
     unknown = set(by) - set(_DIMENSIONS)
     if unknown:
         raise ValueError(f"unknown dimensions {sorted(unknown)}: choose of {', '.join(_DIMENSIONS)}")
@@ -101,6 +103,7 @@ def version_metrics(engine: Engine, tenant: str, prompt: str, since: float = 0.0
         CallRow.origin.in_(LIVE),
         CallRow.started_at >= since,
         CallRow.version != "",
+        CHAT,
     )
     totals = (
         select(

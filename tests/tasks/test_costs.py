@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from gateway.clock import ManualClock
 from gateway.settings import Settings
-from tasks.costs import ALL, RAW, Budget, Level, announce, as_row, budgets, by_origin, lines, spending
+from tasks.costs import ALL, EMBEDDINGS, RAW, Budget, Level, announce, as_row, budgets, by_origin, lines, spending
 from tests.tasks.rows import NOW, add, call_row, prompt_rows
 
 
@@ -58,6 +58,15 @@ def test_table_adds_up_and_prices_only_what_has_a_price(settings: Settings, ledg
     assert total.calls == 5
     assert as_row(total)["unknown price"] == 1
     assert [row["origin"] for row in by_origin(groups)] == ["judge", "live"]
+
+
+def test_embeddings_have_a_line_of_their_own(settings: Settings, ledger: Engine) -> None:
+    embedding = call_row("2", prompt="", version="", kind="embedding", cost_usd=Decimal("0.002"), output_tokens=0)
+    add(ledger, call_row("1", prompt="", version=""), embedding)
+    groups = spending.fn(settings, NOW - 10, NOW + 10, "acme")
+    found = {line.prompt: line.cost_usd for line in lines(groups)}
+    assert found == {RAW: Decimal("0.01"), EMBEDDINGS: Decimal("0.002")}
+    assert [line.cost_usd for line in lines(groups, by=())] == [Decimal("0.012")]
 
 
 def test_only_unknown_prices_are_unknown_and_not_zero(settings: Settings, ledger: Engine) -> None:

@@ -45,7 +45,8 @@ WHY = {"question": "Why?", "variables": {"question": "Why?"}}
 
 @pytest.fixture
 def ledger(engine: Engine) -> Engine:
-    """Prompt ``help`` of acme: seven live calls of two versions, one judge's call, and noise that must not count."""
+    """Prompt ``help`` of acme: seven live calls of two versions, one judge's call, and noise that must not count,
+    such as an embedding."""
     with writing(engine) as session:
         session.add_all(
             [
@@ -59,6 +60,7 @@ def ledger(engine: Engine) -> Engine:
                 row("j1", 8, origin="judge", prompt="judge", version="", cost_usd=Decimal("0.5"), release_id=""),
                 row("x1", 9, tenant="other", release_id="", cost_usd=Decimal(7)),
                 row("x2", -90_000, release_id="", **WHY),
+                row("e1", 4.5, kind="embedding", cost_usd=Decimal(0), latency_ms=1.0, **WHY),
                 score("c1", "correct", "judge", 1.0),
                 score("c1", "correct", "feedback", 0.0),
                 score("c2", "correct", "judge", 0.5),
@@ -97,17 +99,18 @@ def test_unscored_calls_put_evidence_first_then_the_newest(ledger: Engine) -> No
 
 
 def test_spend_groups_and_never_counts_unknown_as_nothing(ledger: Engine) -> None:
-    by_version = {
-        group.key["version"]: group for group in spend(ledger, NOON, NOON + 100, by=("version",), tenant="acme")
+    groups = {
+        (group.key["version"], group.key["kind"]): group
+        for group in spend(ledger, NOON, NOON + 100, by=("version", "kind"), tenant="acme")
     }
-    assert list(by_version) == ["", "1.0.0", "1.1.0"]
-    old, new = by_version["1.0.0"], by_version["1.1.0"]
+    assert list(groups) == [("", "chat"), ("1.0.0", "chat"), ("1.1.0", "chat"), ("1.0.0", "embedding")]
+    old, new = groups["1.0.0", "chat"], groups["1.1.0", "chat"]
     assert (old.calls, old.cached, old.failed, old.unpriced) == (4, 1, 1, 0)
     assert (old.cost_usd, old.saved_usd) == (Decimal("0.02"), Decimal("0.01"))
     assert (new.calls, new.cached, new.unpriced, new.cost_usd) == (3, 1, 1, Decimal("0.01"))
     assert (old.input_tokens, old.output_tokens) == (480, 120)
     [total] = spend(ledger, NOON, NOON + 100, by=())
-    assert (total.calls, total.cost_usd) == (9, Decimal("7.53"))
+    assert (total.calls, total.cost_usd) == (10, Decimal("7.53"))
     assert spend(ledger, 0, 1, by=()) == []
     with pytest.raises(ValueError, match="unknown dimensions"):
         spend(ledger, 0, 1, by=("question",))
