@@ -17,6 +17,7 @@ from .practice.replying import Prompt
 from .wire import ContentPart, Refusal, bearer, decode, server_sent, text_of
 
 MAX_INPUTS = 2_048
+MAX_INPUT_TOKENS = 8_192
 _PIECES_PER_CHUNK = 3
 _ERROR_CODES = {401: "invalid_api_key", 404: "unknown_url", 429: "rate_limit_exceeded"}
 _FINISH = {"stop": "stop", "length": "length", "stop_sequence": "stop", "tool": "tool_calls"}
@@ -204,6 +205,10 @@ def read_embeddings(body: bytes, salt: str) -> Embeddings:
         texts = [" ".join(map(str, item)) if isinstance(item, list) else str(item) for item in given]
     if not texts or len(texts) > MAX_INPUTS:
         raise Refusal(400, f"Invalid 'input': between 1 and {MAX_INPUTS} texts are allowed.", "input")
+    if "" in texts:
+        raise Refusal(400, "Invalid 'input': input cannot be an empty string.", "input")
+    if any(tokens.count(text) > MAX_INPUT_TOKENS for text in texts if len(text) > MAX_INPUT_TOKENS):
+        raise Refusal(400, f"Invalid 'input': maximum context length is {MAX_INPUT_TOKENS} tokens.", "input")
     if request.dimensions is not None and not 1 <= request.dimensions <= 4_096:
         raise Refusal(400, "Invalid 'dimensions': expected a value between 1 and 4096.", "dimensions")
     if request.encoding_format not in (None, "float", "base64"):

@@ -176,8 +176,9 @@ def test_errors_reach_the_sdk_as_its_own(base_url: str, openai_client: openai.Op
         openai_client.post("/no/such/path", cast_to=object, body={})
     with pytest.raises(openai.BadRequestError):
         openai_client.chat.completions.create(model="m", messages=[])
-    with pytest.raises(openai.BadRequestError):
-        openai_client.embeddings.create(model="m", input=[])
+    for bad in ([], ["fine", ""], ["fine", "word " * 9_000]):
+        with pytest.raises(openai.BadRequestError):
+            openai_client.embeddings.create(model="m", input=bad)
 
 
 def test_the_wrong_method_is_refused(base_url: str) -> None:
