@@ -21,6 +21,7 @@ REACHED = "reached"
 RATE_PERIOD = 600.0
 """Seconds after which a rate limit that is still reached is told again; a budget is told once a day."""
 
+_LONGEST_RESOURCE = 400
 _MOST_REMEMBERED = 4096
 _MOST_PENDING = 32
 _AGAIN_AFTER = 10.0
@@ -49,7 +50,8 @@ class Notice(Struct, frozen=True):
     @property
     def resource(self) -> str:
         parts = (self.tenant, self.kind, self.name)
-        return "promptyard.limit." + ".".join(quote(part, safe="") for part in parts if part)
+        resource = "promptyard.limit." + ".".join(quote(part, safe="") for part in parts if part)
+        return resource[:_LONGEST_RESOURCE]
 
     @property
     def payload(self) -> Mapping[str, Any]:

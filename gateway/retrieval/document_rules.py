@@ -1,21 +1,18 @@
 """What a document may look like, and the digest that tells whether it changed. Pure."""
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from gateway.errors import BodyTooLarge, InvalidRequest
+from gateway.names import check_name as check_name
 from gateway.retrieval import chunking
 
 MAX_TEXT_BYTES = 1_000_000
 MAX_TITLE_CHARACTERS = 300
 MAX_ATTRIBUTES_BYTES = 16_000
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
-_HINT = "Use 1 to 120 of A-Z a-z 0-9 . _ - and not dots alone."
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -34,15 +31,6 @@ class Content(msgspec.Struct, frozen=True):
             sha.update(len(part).to_bytes(8, "big"))
             sha.update(part)
         return sha.hexdigest()
-
-
-def check_name(what: str, name: str) -> None:
-    """Raises InvalidRequest unless ``name`` may name a tenant, a collection or a document.
-
-    Names become parts of URLs, cache keys, event resources and citations: none of these quotes anything.
-    """
-    if not _NAME.fullmatch(name) or not name.strip("."):
-        raise InvalidRequest(f"{_shown(name)} cannot be the name of a {what}", hint=_HINT)
 
 
 def check_content(title: str, text: str, attributes: Mapping[str, Any]) -> Content:
@@ -99,7 +87,3 @@ def _storable_json(value: Any) -> bool:
     if isinstance(value, dict):
         return all(_storable(key) and _storable_json(one) for key, one in value.items())
     return True
-
-
-def _shown(name: str) -> str:
-    return ascii(name if len(name) <= 60 else f"{name[:57]}...")
