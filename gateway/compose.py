@@ -6,8 +6,7 @@ import random
 import socket
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from datetime import date
-from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -22,9 +21,9 @@ from gateway.embed_pipeline import EmbedPipeline
 from gateway.embedding.base import Embedder
 from gateway.embedding.build import build_catalogue, build_embedder
 from gateway.embedding.catalogue import Catalogue
-from gateway.errors import StorageUnavailable
 from gateway.idempotency.idempotency import Idempotency
 from gateway.ledger.recorder import SpoolRecorder
+from gateway.ledger.spent import spent_on
 from gateway.ledger.spool import Spool
 from gateway.limits.build import LimitRoom, build_limits
 from gateway.pipeline import Pipeline
@@ -40,6 +39,7 @@ from gateway.providers.retry import RetryBudget
 from gateway.retrieval.documents import Documents
 from gateway.retrieval.search import Retriever, render_passages
 from gateway.settings import Settings
+from gateway.storage.announcing import announce_once
 from gateway.storage.engine import make_engine, reading
 from gateway.storage.redis_line import RedisLine
 from gateway.storage.redis_store import connect
@@ -92,6 +92,7 @@ class Gateway:
         await self.documents.settle()
         await self.idempotency.settle()
         await self.authenticator.aclose()
+        await self.limits.aclose()
         await self.providers.aclose()
         await self.embedder.aclose()
         await self.embedding_models.aclose()
@@ -145,10 +146,6 @@ class Gateway:
             session.execute(text("select 1"))
 
 
-def _unknown_spend(tenant: str, day: date, *, prompt: str | None = None, key_id: str | None = None) -> Decimal:
-    raise StorageUnavailable("the ledger is not asked yet")
-
-
 def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gateway") -> Gateway:
     """Put the online path together. Opens no connection yet; the spool's directory is made."""
     clock = clock or SystemClock()
@@ -169,8 +166,8 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         settings,
         state_line,
         price=price,
-        spent_on=_unknown_spend,
-        announce=None,
+        spent_on=partial(spent_on, engine),
+        announce=partial(announce_once, engine, clock),
         registry=metrics.registry,
         clock=clock,
     )
