@@ -1,4 +1,8 @@
-"""Fixtures that several packages share. SQL tests take ``database_url`` or ``engine`` and run on both databases."""
+"""Fixtures that several packages share.
+
+Tests of SQL take ``database_url`` or ``engine`` and run on both databases; tests of something else that needs SQL take
+``ledger_url``; only what is about SQLite takes ``sqlite_url``.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +17,8 @@ from gateway.settings import SqlSettings
 from gateway.storage.engine import make_engine
 from gateway.storage.migrate import migrate
 from gateway.storage.models import Base
-from tests.postgres import PostgresServer, start_postgres, why_unavailable
+from tests.databases import CHOSEN, READY, SQLITE, shared_postgres
+from tests.postgres import PostgresServer
 
 _DISCONNECT_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -28,18 +33,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
+def postgres() -> PostgresServer:
     """One server a session, with a migrated database ``ready``."""
-    reason = why_unavailable()
-    if reason:
-        pytest.skip(reason)
-    server = start_postgres()
-    try:
-        server.execute("CREATE DATABASE ready")
-        migrate(server.url("ready"))
-        yield server
-    finally:
-        server.stop()
+    return shared_postgres()
 
 
 @pytest.fixture(scope="session")
@@ -82,14 +78,24 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database with all tables and no row, on each kind of server in turn."""
-    if request.param == "sqlite":
+    yield from _ready(request.param, request)
+
+
+@pytest.fixture
+def ledger_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """As ``database_url``, on the one kind that this run is for: for tests whose subject is something else."""
+    yield from _ready(CHOSEN, request)
+
+
+def _ready(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    if kind == SQLITE:
         yield request.getfixturevalue("sqlite_url")
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    yield server.url("ready")
-    server.execute(_DISCONNECT_OTHERS, "ready")  # a test that failed may have left a lock behind
+    yield server.url(READY)
+    server.execute(_DISCONNECT_OTHERS, READY)  # a test that failed may have left a lock behind
     emptied = [str(table.delete()) for table in reversed(Base.metadata.sorted_tables)]
-    server.execute(";".join(emptied), "ready")  # ten times as fast as a new database
+    server.execute(";".join(emptied), READY)  # ten times as fast as a new database
 
 
 @pytest.fixture

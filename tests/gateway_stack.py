@@ -28,13 +28,13 @@ from gateway.prompts.projection import write_routing
 from gateway.prompts.routing_store import RoutingStore
 from gateway.settings import ChainSettings, Settings
 from gateway.storage.engine import make_engine, reading, writing
-from gateway.storage.migrate import migrate
 from gateway.storage.models import Base, CallRow, PromptRow, PromptVersionRow, ReleaseRow
 from gateway.storage.redis_store import connect
 from gateway.types import ModelRef, PromptVersion, RetrievalPolicy, RoutingTable, Variable
 from infra.simulator.app import build_app
 from infra.simulator.faults import Latency
 from infra.simulator.server import build_server
+from tests.databases import new_database
 from tests.server_thread import ServerThread, listen
 from tests.servers import CACHE_ROLE, STATE_ROLE, RedisServer, start_redis
 
@@ -244,7 +244,7 @@ def settings_for(directory: Path, cache: str, state: str, providers: str, **chan
     """Patient with Redis, since test machines are slow; breakers that one test opens would fail the next one."""
     fields: dict[str, Any] = {
         "home": directory,
-        "database_url": f"sqlite:///{directory / 'ledger.db'}",
+        "database_url": new_database(directory),
         "cache_redis_url": cache,
         "state_redis_url": state,
         "redis_timeout": 2.0,
@@ -271,7 +271,6 @@ def gateway_stack(directory: Path, **changes: Any) -> Iterator[Stack]:
         closing.callback(state.stop)
         providers = closing.enter_context(simulator())
         settings = settings_for(directory, cache.url, state.url, providers.url, **changes)
-        migrate(settings.sql_url)
         engine = make_engine(settings.sql_url, settings.sql)
         closing.callback(engine.dispose)
         stack = Stack(settings, engine, cache, state, providers)

@@ -19,11 +19,11 @@ from sqlalchemy import Engine
 from blocks.workspace import load_workspace, save_workspace
 from flows.release_prompt import ReleaseRequest, release_prompt
 from gateway.settings import Settings
-from gateway.storage.migrate import migrate
 from tasks.llm import client
 from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.releasing import Release
+from tests.databases import new_database
 from tests.servers import CACHE_ROLE, STATE_ROLE, free_port, start_redis
 
 CONTENT = Path(__file__).parents[2] / "deployments" / "prompts" / "help-centre"
@@ -137,8 +137,7 @@ def world(
 ) -> Iterator[World]:
     home = tmp_path_factory.mktemp("world")
     cache, state = start_redis(home / "cache", *CACHE_ROLE), start_redis(home / "state", *STATE_ROLE)
-    database = f"sqlite:///{home / 'ledger.db'}"
-    migrate(database)
+    database = new_database(home)
     settings = Settings(
         home=home,
         database_url=database,

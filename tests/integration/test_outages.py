@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from gateway.storage.engine import make_engine
+from gateway.storage.models import Base
+from tests.databases import POSTGRESQL, nobody_enters
 from tests.gateway.api.conftest import Shop
 from tests.gateway_stack import Stack, unique, until
 from tests.servers import RedisServer
@@ -91,10 +93,12 @@ def test_both_come_back_with_heartbeat_and_routes(stack: Stack, shop: Shop, read
 
 @contextmanager
 def locked(stack: Stack) -> Iterator[None]:
-    """Another process holds the write lock of the SQLite file."""
+    """Another process holds the write lock of the SQLite file, or one on every table of a server."""
     engine = make_engine(stack.settings.sql_url)
     with engine.connect() as connection:
-        connection.execute(text("select 1"))
+        names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        locks = f"LOCK TABLE {names} IN EXCLUSIVE MODE" if engine.dialect.name == POSTGRESQL else "SELECT 1"
+        connection.execute(text(locks))
         yield
         connection.rollback()
     engine.dispose()
@@ -102,7 +106,11 @@ def locked(stack: Stack) -> Iterator[None]:
 
 @contextmanager
 def removed(stack: Stack) -> Iterator[None]:
-    """Neither the file nor its journal is where it was."""
+    """Neither the file nor its journal is where it was; a server lets nobody in."""
+    if stack.settings.sql_url.startswith(POSTGRESQL):
+        with nobody_enters(stack.settings.sql_url):
+            yield
+        return
     home = stack.settings.home
     stack.engine.dispose()
     files = sorted(home.glob("ledger.db*"))

@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def settings(sqlite_url: str, tmp_path: Path) -> Settings:
+def settings(ledger_url: str, tmp_path: Path) -> Settings:
     """No server behind it but SQL."""
     return Settings(
         home=tmp_path,
-        database_url=sqlite_url,
+        database_url=ledger_url,
         cache_redis_url="redis://127.0.0.1:1/0",
         state_redis_url="redis://127.0.0.1:1/0",
         tenant="acme",

@@ -29,11 +29,11 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environ(home: Path, sqlite_url: str) -> dict[str, str]:
+def environ(home: Path, ledger_url: str) -> dict[str, str]:
     home.mkdir()
     return {
         "PROMPTYARD_HOME": str(home),
-        "PROMPTYARD_DATABASE_URL": sqlite_url,
+        "PROMPTYARD_DATABASE_URL": ledger_url,
         "PROMPTYARD_STATE_REDIS_URL": NOBODY,
         "PROMPTYARD_CACHE_REDIS_URL": NOBODY,
         "PROMPTYARD_PREFECT_API_URL": "",

@@ -9,20 +9,13 @@ from deployments.cli.main import build
 from gateway.auth.keys import hash_key, list_keys
 from gateway.errors import InvalidRequest, NotFound, StorageUnavailable
 from gateway.storage.engine import make_engine
-from gateway.storage.migrate import migrate
 
 Keys = Callable[..., Result]
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/ledger.db"
-
-
-@pytest.fixture
-def keys(url: str, tmp_path: Path) -> Keys:
-    migrate(url)
-    environ = {"PROMPTYARD_HOME": str(tmp_path), "PROMPTYARD_DATABASE_URL": url}
+def keys(ledger_url: str, tmp_path: Path) -> Keys:
+    environ = {"PROMPTYARD_HOME": str(tmp_path), "PROMPTYARD_DATABASE_URL": ledger_url}
 
     def call(*arguments: str) -> Result:
         return CliRunner().invoke(build(), ["keys", *arguments], env=environ)
@@ -30,9 +23,9 @@ def keys(url: str, tmp_path: Path) -> Keys:
     return call
 
 
-def test_a_key_is_shown_once_and_kept_as_its_hash(keys: Keys, url: str) -> None:
+def test_a_key_is_shown_once_and_kept_as_its_hash(keys: Keys, ledger_url: str) -> None:
     made = json.loads(keys("create", "shop", "--scope", "chat", "--json").stdout)
-    [row] = list_keys(make_engine(url))
+    [row] = list_keys(make_engine(ledger_url))
     assert row.hash == hash_key(made["key"])
     assert made["scopes"] == ["chat"]
     assert made["key"] not in keys("list").stdout + keys("list", "--json").stdout

@@ -1,5 +1,4 @@
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,16 +7,6 @@ from sqlalchemy import Engine
 from deployments.stack.prepare_database import KEY_NAME, ensure_key
 from gateway.auth.keys import SCOPES, hash_key, list_keys, revoke_key
 from gateway.clock import ManualClock
-from gateway.storage.engine import make_engine
-from gateway.storage.models import Base
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    found = make_engine(f"sqlite:///{tmp_path}/ledger.db")
-    Base.metadata.create_all(found)
-    yield found
-    found.dispose()
 
 
 def test_the_first_start_makes_a_key_that_only_the_owner_reads(engine: Engine, tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ from gateway.errors import Forbidden, InvalidRequest, NotFound, StorageUnavailab
 from gateway.storage.engine import reading
 from gateway.storage.models import ApiKeyRow
 from gateway.types import Principal
+from tests.databases import POSTGRESQL, nobody_enters
 
 TTL = 2.0
 
 
 @pytest.fixture
-def small(sqlite_url: str, open_engine: Callable[..., Engine]) -> Engine:
-    return open_engine(sqlite_url, timeout=0.1)
+def small(ledger_url: str, open_engine: Callable[..., Engine]) -> Engine:
+    return open_engine(ledger_url, timeout=0.1)
 
 
 @pytest.fixture
@@ -65,6 +66,10 @@ class SwitchedEngine:
 
 @contextmanager
 def sql_down(engine: Engine) -> Iterator[None]:
+    if engine.dialect.name == POSTGRESQL:
+        with nobody_enters(engine.url.render_as_string(hide_password=False)):
+            yield
+        return
     path = Path(str(engine.url.database))
     path.rename(path.with_suffix(".gone"))
     yield

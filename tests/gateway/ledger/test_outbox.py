@@ -111,8 +111,8 @@ async def test_a_failing_server_is_asked_again_later_with_the_same_id(engine: En
     assert len(prefect.requests) == 3
 
 
-async def test_no_server_at_all_postpones(sqlite_url: str, open_engine: OpenEngine, clock: ManualClock) -> None:
-    engine = open_engine(sqlite_url)
+async def test_no_server_at_all_postpones(ledger_url: str, open_engine: OpenEngine, clock: ManualClock) -> None:
+    engine = open_engine(ledger_url)
     add(engine, "a", "b")
     async with outbox_to(engine, clock, "http://127.0.0.1:1/api") as outbox:
         assert await outbox.deliver() == 0
@@ -120,9 +120,9 @@ async def test_no_server_at_all_postpones(sqlite_url: str, open_engine: OpenEngi
 
 
 async def test_a_refused_event_holds_up_nobody_and_is_set_aside(
-    sqlite_url: str, open_engine: OpenEngine, clock: ManualClock
+    ledger_url: str, open_engine: OpenEngine, clock: ManualClock
 ) -> None:
-    engine = open_engine(sqlite_url)
+    engine = open_engine(ledger_url)
     add(engine, "a", "poison", "z")
     async with running(ScriptedPrefect(poison="poison")) as prefect, outbox_to(engine, clock, prefect.url) as outbox:
         assert await outbox.deliver() == 2

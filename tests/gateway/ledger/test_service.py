@@ -23,15 +23,15 @@ def start(home: Path, database_url: str) -> subprocess.Popen[str]:
 
 
 def test_the_process_ships_what_is_left_when_it_is_told_to_end(
-    sqlite_url: str, open_engine: Callable[..., Engine], tmp_path: Path
+    ledger_url: str, open_engine: Callable[..., Engine], tmp_path: Path
 ) -> None:
     spool = spool_at(tmp_path / "spool")
     append(spool, "a")
-    process = start(tmp_path, sqlite_url)
+    process = start(tmp_path, ledger_url)
     assert process.stderr
     try:
         assert "ready" in process.stderr.readline()
-        second = start(tmp_path, sqlite_url)
+        second = start(tmp_path, ledger_url)
         _, complaint = second.communicate(timeout=30)
         assert (second.returncode, "Traceback" in complaint) == (BUSY_EXIT, False)
         append(spool, "b")
@@ -41,7 +41,7 @@ def test_the_process_ships_what_is_left_when_it_is_told_to_end(
     finally:
         process.kill()
     assert process.returncode == 0
-    assert stored(open_engine(sqlite_url)) == ["a", "b"]
+    assert stored(open_engine(ledger_url)) == ["a", "b"]
     assert spools_in(tmp_path / "spool") == []
 
 

@@ -32,7 +32,7 @@ while True:
 
 
 def test_kill_minus_nine_loses_no_acknowledged_record(
-    tmp_path: Path, sqlite_url: str, open_engine: Callable[..., Engine], clock: ManualClock
+    tmp_path: Path, ledger_url: str, open_engine: Callable[..., Engine], clock: ManualClock
 ) -> None:
     process = subprocess.Popen([sys.executable, "-c", _APPENDER, str(tmp_path / "spool")], stdout=subprocess.PIPE)
     assert process.stdout
@@ -40,7 +40,7 @@ def test_kill_minus_nine_loses_no_acknowledged_record(
     process.send_signal(signal.SIGKILL)
     acknowledged += [int(line) for line in process.stdout.read().split(b"\n")[:-1]]
     process.wait(10)
-    engine = open_engine(sqlite_url)
+    engine = open_engine(ledger_url)
     with LedgerWriter(engine, tmp_path / "spool", clock) as writer:
         while writer.ship():
             pass
@@ -63,9 +63,9 @@ def test_segments_rotate_by_size_and_by_age(tmp_path: Path, clock: ManualClock) 
 
 
 def test_the_bound_refuses_and_delivery_frees(
-    tmp_path: Path, sqlite_url: str, open_engine: Callable[..., Engine], clock: ManualClock
+    tmp_path: Path, ledger_url: str, open_engine: Callable[..., Engine], clock: ManualClock
 ) -> None:
-    engine = open_engine(sqlite_url)
+    engine = open_engine(ledger_url)
     spool = spool_at(tmp_path, max_bytes=50_000, clock=clock)
     taken: list[str] = []
     with contextlib.suppress(SpoolFull):

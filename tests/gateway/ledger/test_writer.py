@@ -70,9 +70,9 @@ def test_a_crash_between_commit_and_position_makes_no_duplicate(
 
 
 def test_a_torn_line_of_the_living_waits_for_its_rest(
-    sqlite_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
+    ledger_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
 ) -> None:
-    engine, spool = open_engine(sqlite_url), spool_at(tmp_path / "spool")
+    engine, spool = open_engine(ledger_url), spool_at(tmp_path / "spool")
     append(spool, "a")
     line = encode_line(CALL, record("b"))
     write_raw(spool, line[:40])
@@ -86,9 +86,9 @@ def test_a_torn_line_of_the_living_waits_for_its_rest(
 
 
 def test_a_torn_line_of_the_dead_is_set_aside(
-    sqlite_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
+    ledger_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
 ) -> None:
-    engine, spool = open_engine(sqlite_url), spool_at(tmp_path / "spool")
+    engine, spool = open_engine(ledger_url), spool_at(tmp_path / "spool")
     append(spool, "a")
     write_raw(spool, encode_line(CALL, record("b"))[:40])
     name = spool.directory.name
@@ -209,18 +209,18 @@ def test_missing_tables_are_an_outage(
 
 
 def test_two_writers_exclude_each_other(
-    sqlite_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
+    ledger_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
 ) -> None:
-    engine = open_engine(sqlite_url)
+    engine = open_engine(ledger_url)
     with LedgerWriter(engine, tmp_path, clock), pytest.raises(WriterBusy):
         LedgerWriter(engine, tmp_path, clock)
     LedgerWriter(engine, tmp_path, clock).close()
 
 
 def test_a_folder_in_trouble_does_not_hold_up_the_others(
-    sqlite_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
+    ledger_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
 ) -> None:
-    engine = open_engine(sqlite_url)
+    engine = open_engine(ledger_url)
     broken, sound = spool_at(tmp_path, "a-broken"), spool_at(tmp_path, "b-sound")
     segment_path(broken.directory, 1).mkdir()
     append(sound, "a")
@@ -232,9 +232,9 @@ def test_a_folder_in_trouble_does_not_hold_up_the_others(
 
 
 def test_a_living_spool_is_emptied_but_not_removed(
-    sqlite_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
+    ledger_url: str, open_engine: OpenEngine, tmp_path: Path, clock: ManualClock
 ) -> None:
-    engine, spool = open_engine(sqlite_url), spool_at(tmp_path, segment_bytes=4_096)
+    engine, spool = open_engine(ledger_url), spool_at(tmp_path, segment_bytes=4_096)
     append(spool, *(f"call_{number:03}" for number in range(100)))
     with LedgerWriter(engine, tmp_path, clock) as writer:
         while writer.ship():

@@ -8,15 +8,13 @@ from gateway.clock import ManualClock
 from gateway.prompts.projection import write_routing
 from gateway.prompts.router import Router
 from gateway.storage.engine import make_engine, writing
-from gateway.storage.migrate import migrate
 from gateway.storage.models import PromptRow, PromptVersionRow
 from gateway.types import ModelRef, PromptVersion, RoutingTable
+from tests.databases import new_database
 
 
-def published(path: Path, clock: ManualClock, version: str) -> RoutingTable:
+def published(url: str, clock: ManualClock, version: str) -> RoutingTable:
     """The table of a new database with one prompt in production."""
-    url = f"sqlite:///{path}"
-    migrate(url)
     engine = make_engine(url)
     bundle = PromptVersion(
         tenant="acme", name="help", version=version, digest=version, template=(), chain=(ModelRef("openai", "small"),)
@@ -42,9 +40,9 @@ def published(path: Path, clock: ManualClock, version: str) -> RoutingTable:
 
 def test_a_new_database_is_not_taken_for_older_than_the_one_before(tmp_path: Path) -> None:
     clock = ManualClock()
-    old = published(tmp_path / "old.db", clock, "1.0.0")
+    old = published(new_database(tmp_path, "old"), clock, "1.0.0")
     clock.advance(3600)
-    new = published(tmp_path / "new.db", clock, "2.0.0")
+    new = published(new_database(tmp_path, "new"), clock, "2.0.0")
     router = Router(old)
     assert router.swap(new)
     assert router.find("acme", "help").stable.version == "2.0.0"
@@ -52,8 +50,9 @@ def test_a_new_database_is_not_taken_for_older_than_the_one_before(tmp_path: Pat
 
 def test_the_revision_stands_while_no_route_changes(tmp_path: Path) -> None:
     clock = ManualClock()
-    table = published(tmp_path / "one.db", clock, "1.0.0")
-    engine = make_engine(f"sqlite:///{tmp_path / 'one.db'}")
+    url = new_database(tmp_path)
+    table = published(url, clock, "1.0.0")
+    engine = make_engine(url)
     clock.advance(60)
     with writing(engine) as session:
         assert write_routing(session, clock) == table

@@ -35,8 +35,8 @@ async def soon(true: Callable[[], bool], within: float = 5.0) -> None:
 
 
 @pytest.fixture
-def sql(sqlite_url: str) -> Engine:
-    return make_engine(sqlite_url)
+def sql(ledger_url: str) -> Engine:
+    return make_engine(ledger_url)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A yard on both databases, and one on SQLite alone for what is about the order of transactions."""
+"""A yard on both databases, and one on a single kind for what is about the order of transactions."""
 
 from collections.abc import Callable
 
@@ -15,5 +15,5 @@ def yard(engine: Engine, clock: ManualClock) -> Yard:
 
 
 @pytest.fixture
-def small_yard(sqlite_url: str, open_engine: Callable[..., Engine], clock: ManualClock) -> Yard:
-    return Yard(open_engine(sqlite_url), clock)
+def small_yard(ledger_url: str, open_engine: Callable[..., Engine], clock: ManualClock) -> Yard:
+    return Yard(open_engine(ledger_url), clock)

@@ -1,7 +1,6 @@
 """A reconcile that dies at any seam is finished by the next one: a single verdict, no block written twice."""
 
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from gateway.storage.engine import reading
 from gateway.storage.models import ReleaseBlockRow, ReleaseRow
 from tasks.releases.reconcile import LEASE_SECONDS
 from tasks.releases.stages import Stage
+from tests.databases import copy_of, drop
 from tests.tasks.releases.blocking_clock import BLOCKED
 from tests.tasks.releases.traffic import Quality, around, arrive
 from tests.tasks.releases.yard import POLICY, Yard
@@ -44,10 +44,9 @@ class Axe:
         self._left -= 1
 
 
-def ready(path: Path, source: str, open_engine: OpenEngine, quality: Quality, kind: str) -> ReleaseRow:
-    """A canary of which enough is known for its next move, in a file that can be copied."""
-    shutil.copy(source.removeprefix("sqlite:///"), path)
-    engine = open_engine(f"sqlite:///{path}")
+def ready(url: str, open_engine: OpenEngine, quality: Quality, kind: str) -> ReleaseRow:
+    """A canary of which enough is known for its next move, in a database that can be copied."""
+    engine = open_engine(url)
     yard = Yard(engine, ManualClock())
     release = yard.canary(policy={**POLICY, "steps": [50, 60]})
     arrive(yard, release, USERS[kind], quality, random.Random(3))
@@ -65,17 +64,15 @@ def look(engine: Engine) -> list[tuple[int, float, Any]]:
 
 @pytest.mark.parametrize(("quality", "kind"), CASES, ids=[kind for _, kind in CASES])
 def test_killed_at_every_seam(
-    sqlite_url: str, tmp_path: Path, open_engine: OpenEngine, quality: Quality, kind: str
+    ledger_url: str, tmp_path: Path, open_engine: OpenEngine, quality: Quality, kind: str
 ) -> None:
-    base = tmp_path / "base.db"
-    release = ready(base, sqlite_url, open_engine, quality, kind)
+    release = ready(ledger_url, open_engine, quality, kind)
     seam, survived = 0, False
     while not survived:
-        path = tmp_path / f"seam-{seam}.db"
-        shutil.copy(base, path)
+        url = copy_of(ledger_url, tmp_path, f"seam-{seam}")
         clock = ManualClock()
         clock.advance(200)
-        doomed = open_engine(f"sqlite:///{path}")
+        doomed = open_engine(url)
         Axe(doomed, seam)
         try:
             Yard(doomed, clock).advance(release, "the one that dies")
@@ -83,7 +80,7 @@ def test_killed_at_every_seam(
         except Killed:
             seam += 1
         doomed.dispose()
-        repaired = Yard(open_engine(f"sqlite:///{path}"), clock)
+        repaired = Yard(open_engine(url), clock)
         before = look(repaired.engine)
         if not survived:
             clock.advance(LEASE_SECONDS)
@@ -92,22 +89,20 @@ def test_killed_at_every_seam(
         verdicts = [one for one in repaired.kinds(release) if one in ("promoted", "rolled_back", "advanced", "closed")]
         assert verdicts == [kind], f"killed at seam {seam}"
         repaired.engine.dispose()
-        path.unlink()
+        drop(url)
     assert seam >= 8, "there is a lease, reads, blocks and a transition to die at"
 
 
 @pytest.mark.integration
 def test_a_process_killed_in_the_middle_is_repaired_by_the_next_run(
-    sqlite_url: str, tmp_path: Path, open_engine: OpenEngine
+    ledger_url: str, tmp_path: Path, open_engine: OpenEngine
 ) -> None:
     """SIGKILL after the lease was taken, while blocks are kept, and inside of the transaction of the verdict."""
-    base = tmp_path / "base.db"
-    release = ready(base, sqlite_url, open_engine, around(0.95, 0.1), "rolled_back")
-    paths = {looks: tmp_path / f"killed-{looks}.db" for looks in (1, 2, 3)}
+    release = ready(ledger_url, open_engine, around(0.95, 0.1), "rolled_back")
+    urls = {looks: copy_of(ledger_url, tmp_path, f"killed-{looks}") for looks in (1, 2, 3)}
     processes = {}
-    for looks, path in paths.items():
-        shutil.copy(base, path)
-        command = [sys.executable, "-m", "tests.tasks.releases.blocking_clock", f"sqlite:///{path}", release.id]
+    for looks, url in urls.items():
+        command = [sys.executable, "-m", "tests.tasks.releases.blocking_clock", url, release.id]
         processes[looks] = subprocess.Popen([*command, str(looks)], stdout=subprocess.PIPE, text=True)
     try:
         for looks, process in processes.items():
@@ -121,10 +116,10 @@ def test_a_process_killed_in_the_middle_is_repaired_by_the_next_run(
             process.wait(10)
             if process.stdout:
                 process.stdout.close()
-    for path in paths.values():
+    for url in urls.values():
         clock = ManualClock()
         clock.advance(200)
-        yard = Yard(open_engine(f"sqlite:///{path}"), clock)
+        yard = Yard(open_engine(url), clock)
         assert yard.release(release).lease_owner == "the one that is killed"
         assert yard.advance(release, "the next run") is None, "its lease has not ended yet"
         clock.advance(LEASE_SECONDS)
