@@ -79,6 +79,7 @@ class Gateway:
     _in_flight: int = field(default=0, init=False)
 
     async def start(self) -> None:
+        self.metrics.in_flight.set_function(lambda: self._in_flight)
         await self.watcher.start()
 
     async def stop(self) -> None:
@@ -106,12 +107,10 @@ class Gateway:
         if self._in_flight >= self.settings.max_in_flight:
             return False
         self._in_flight += 1
-        self.metrics.in_flight.set(self._in_flight)
         return True
 
     def release(self) -> None:
         self._in_flight -= 1
-        self.metrics.in_flight.set(self._in_flight)
 
     async def health(self) -> dict[str, Any]:
         """Whether each dependency answers within its time-out. Never raises."""

@@ -1,11 +1,15 @@
 """Prometheus metrics of the gateway. Label values are bounded: what is beyond the bound is counted as ``other``."""
 
+from collections.abc import Callable
+
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from gateway.errors import PromptyardError
 from gateway.trail import Trail
-from gateway.types import Answer, Call
+from gateway.types import Answer, Call, Layer, Reply
 
+_MOST_SERIES = 1_000
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -25,6 +29,18 @@ class Bounded:
         return value
 
 
+class _Series(Struct, frozen=True):
+    """What one kind of answer counts into, looked up once: finding a series by its labels costs more than counting."""
+
+    calls: Counter
+    latency: Histogram
+    first_token: Histogram
+    cost: Counter
+    saved: Counter
+    input_tokens: Counter
+    output_tokens: Counter
+
+
 class Metrics:
     """The metrics of one process, in a registry of their own."""
 
@@ -33,6 +49,8 @@ class Metrics:
         self._prompt = Bounded()
         self._version = Bounded(300)
         self._model = Bounded()
+        self._answers: dict[tuple[str, Layer, str, str], _Series] = {}
+        self._stage_series: dict[str, Callable[[float], None]] = {}
         self._calls = Counter(
             "promptyard_calls_total",
             "Calls by prompt, version, cache layer and outcome code.",
@@ -42,7 +60,14 @@ class Metrics:
         self._latency = Histogram(
             "promptyard_call_seconds",
             "Time from admission to the whole answer.",
-            ["prompt", "layer"],
+            ["prompt", "version", "layer", "provider"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._first_token = Histogram(
+            "promptyard_first_token_seconds",
+            "Time from admission to the first piece of a streamed answer.",
+            ["prompt", "version", "layer", "provider"],
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -91,29 +116,54 @@ class Metrics:
         )
 
     def answered(self, answer: Answer, trail: Trail) -> None:
-        self._stages(trail)
-        call, reply = answer.call, answer.reply
-        prompt, layer = self._labels(call)[0], answer.layer.value
-        self._calls.labels(*self._labels(call), layer, "ok").inc()
-        self._latency.labels(prompt, layer).observe(answer.latency_ms / 1000)
-        if answer.paid_usd:
-            self._cost.labels(prompt).inc(float(answer.paid_usd))
-        if answer.saved_usd:
-            self._saved.labels(prompt).inc(float(answer.saved_usd))
-        if layer == "none":
-            model = self._model(reply.model)
-            self._tokens.labels(model, "input").inc(reply.usage.input_tokens)
-            self._tokens.labels(model, "output").inc(reply.usage.output_tokens)
+        call, reply, layer = answer.call, answer.reply, answer.layer
+        place = (call.version.ref if call.version is not None else call.kind, layer, reply.provider, reply.model)
+        series = self._answers.get(place)
+        if series is None:
+            series = self._answer_series(call, layer, reply)
+            if len(self._answers) < _MOST_SERIES:
+                self._answers[place] = series
+        series.calls.inc()
+        series.latency.observe(answer.latency_ms / 1000)
+        if answer.first_token_ms is not None:
+            series.first_token.observe(answer.first_token_ms / 1000)
+        self._observe_stages(trail)
+        if layer is Layer.NONE:
+            usage = reply.usage
+            series.input_tokens.inc(usage.input_tokens)
+            series.output_tokens.inc(usage.output_tokens)
+            if answer.cost.usd:
+                series.cost.inc(float(answer.cost.usd))
             for attempt in reply.attempts:
                 self._attempts.labels(attempt.provider, self._model(attempt.model), attempt.error).inc()
+        elif answer.cost.usd:
+            series.saved.inc(float(answer.cost.usd))
 
     def failed(self, trail: Trail, error: PromptyardError) -> None:
-        self._stages(trail)
+        self._observe_stages(trail)
         self._calls.labels(*self._labels(trail.call), "none", error.code).inc()
+        for attempt in getattr(error, "attempts", ()):
+            self._attempts.labels(attempt.provider, self._model(attempt.model), attempt.error).inc()
 
-    def _stages(self, trail: Trail) -> None:
+    def _observe_stages(self, trail: Trail) -> None:
+        series = self._stage_series
         for stage in trail.stages:
-            self._stage.labels(stage.name).observe(stage.seconds)
+            if (observe := series.get(stage.name)) is None:
+                observe = series[stage.name] = self._stage.labels(stage.name).observe  # a handful, named in the code
+            observe(stage.seconds)
+
+    def _answer_series(self, call: Call, layer: Layer, reply: Reply) -> "_Series":
+        prompt, version = self._labels(call)
+        model = self._model(reply.model)
+        return _Series(
+            calls=self._calls.labels(prompt, version, layer.value, "ok"),
+            latency=self._latency.labels(prompt, version, layer.value, reply.provider),
+            first_token=self._first_token.labels(prompt, version, layer.value, reply.provider),
+            cost=self._cost.labels(prompt),
+            saved=self._saved.labels(prompt),
+            input_tokens=self._tokens.labels(model, "input"),
+            output_tokens=self._tokens.labels(model, "output"),
+        )
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format."""
