@@ -14,7 +14,19 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import compose as composition
 from gateway import pricing
-from gateway.api import documents, embeddings, feedback, health, jobs, messages, models, prompts, responses
+from gateway.api import (
+    completion,
+    conversations,
+    documents,
+    embeddings,
+    feedback,
+    health,
+    jobs,
+    messages,
+    models,
+    prompts,
+    responses,
+)
 from gateway.api.chat import chat_completions
 from gateway.api.serving import Answering
 from gateway.errors import PromptyardError
@@ -25,6 +37,8 @@ log = logging.getLogger(__name__)
 ANSWERING: Mapping[str, Answering] = {
     "/v1/chat/completions": chat_completions,
     "/v1/messages": messages.messages,
+    "/v1/completion": completion.completion,
+    "/v1/chat": completion.chat,
 }
 """The endpoints that answer calls, by path: asked before any routing or middleware."""
 
@@ -63,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(responses.ContainDefects)
     for path, endpoint in ANSWERING.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-    for resource in (messages, feedback, documents, embeddings, models, jobs, prompts, health):
+    for resource in (conversations, messages, feedback, documents, embeddings, models, jobs, prompts, health):
         app.include_router(resource.router)
     return app
 

@@ -126,12 +126,19 @@ class Answering:
                 return answer if claim is None else await _keep(gateway, claim, answer)
 
             if asked.call.stream:
-                await self._stream(gateway.pipeline.stream(asked.call), asked, receive, send, kept)
+                await self._stream(self.pieces(gateway, asked.call, asked.body), asked, receive, send, kept)
             else:
-                answer = await kept(await gateway.pipeline.answer(asked.call))
+                answer = await kept(await self.whole(gateway, asked.call, asked.body))
                 await _send_json(send, 200, answer_headers(answer), self._face.whole(answer))
         finally:
             gateway.release()
+
+    async def whole(self, gateway: "Gateway", call: Call, body: Mapping[str, Any]) -> Answer:
+        """The answer. An endpoint with more to do before or after a call overrides this and ``pieces``."""
+        return await gateway.pipeline.answer(call)
+
+    def pieces(self, gateway: "Gateway", call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Delta | Answer, None]:
+        return gateway.pipeline.stream(call)
 
     async def _once(self, gateway: "Gateway", asked: "_Asked", path: str, receive: Receive, send: Send) -> None:
         """Answer under an Idempotency-Key: work, or give what was answered before, in the form that is asked for."""

@@ -1,0 +1,1 @@
+"""Conversations that the gateway holds for its callers."""
