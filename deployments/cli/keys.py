@@ -1,7 +1,8 @@
 """``promptyard keys``: make, list and revoke API keys. A key is shown once, when it is made."""
 
 import json
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -24,21 +25,35 @@ def create(
     scope: Annotated[
         list[str] | None, typer.Option("--scope", help="May be repeated; chat and feedback by default.")
     ] = None,
+    requests: Annotated[
+        int | None, typer.Option("--requests-per-minute", help="Most requests a minute; without limit by default.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens-per-minute", help="Most tokens a minute, in and out together.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option("--daily-budget", help="US dollars that the key may spend on a UTC day.")
+    ] = None,
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
     """Make a key and print it, this once."""
     from gateway.auth.keys import create_key
     from gateway.clock import SystemClock
+    from gateway.types import KeyLimits
 
     settings, engine = open_ledger()
     owner = tenant or settings.tenant
-    plain, row = create_key(engine, SystemClock(), owner, name, scope or ["chat", "feedback"])
+    limits = KeyLimits(requests, tokens, budget)
+    plain, row = create_key(engine, SystemClock(), owner, name, scope or ["chat", "feedback"], limits)
     if as_json:
-        typer.echo(json.dumps({"id": row.id, "tenant": owner, "name": name, "scopes": list(row.scopes), "key": plain}))
+        made = {"id": row.id, "tenant": owner, "name": name, "scopes": list(row.scopes), "limits": row.limits}
+        typer.echo(json.dumps({**made, "key": plain}))
         return
     typer.echo(plain)
-    typer.echo(f"{row.id} for tenant {owner}: {', '.join(row.scopes)}. Keep it: it is not shown again.", err=True)
+    bounds = f" ({_shown(row.limits)})" if row.limits else ""
+    about = f"{row.id} for tenant {owner}: {', '.join(row.scopes)}{bounds}"
+    typer.echo(f"{about}. Keep it: it is not shown again.", err=True)
 
 
 def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
@@ -51,23 +66,34 @@ def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
     settings, engine = open_ledger()
     rows = list_keys(engine, tenant or settings.tenant)
     if as_json:
-        fields = ("id", "tenant", "name", "prefix", "scopes", "created_at", "revoked_at")
+        fields = ("id", "tenant", "name", "prefix", "scopes", "limits", "created_at", "revoked_at")
         typer.echo(json.dumps([{field: getattr(row, field) for field in fields} for row in rows]))
         return
     whole = Column("id", no_wrap=True, min_width=30)  # revoking needs all of it
-    table = Table(whole, "name", "begins with", "scopes", "state", box=None)
+    table = Table(whole, "name", "begins with", "scopes", "limits", "state", box=None)
     for row in rows:
-        table.add_row(
-            row.id, row.name, f"{row.prefix}…", " ".join(row.scopes), "revoked" if row.revoked_at else "active"
-        )
+        state = "revoked" if row.revoked_at else "active"
+        table.add_row(row.id, row.name, f"{row.prefix}…", " ".join(row.scopes), _shown(row.limits), state)
     Console().print(table)
 
 
-def revoke(key_id: Annotated[str, typer.Argument(help="The id that 'keys list' shows.")], tenant: Tenant = "") -> None:
+def revoke(
+    key: Annotated[str, typer.Argument(help="Its id or, if no other active key has it, its name; see 'keys list'.")],
+    tenant: Tenant = "",
+) -> None:
     """Revoke a key; gateways refuse it within PROMPTYARD_KEY_CACHE_TTL seconds."""
     from gateway.auth.keys import revoke_key
     from gateway.clock import SystemClock
 
     settings, engine = open_ledger()
-    revoke_key(engine, SystemClock(), key_id, tenant or settings.tenant)
-    typer.echo(f"Revoked {key_id}; gateways refuse it within {settings.key_cache_ttl:g} s.")
+    row = revoke_key(engine, SystemClock(), key, tenant or settings.tenant)
+    typer.echo(f"Revoked {row.id} ({row.name}); gateways refuse it within {settings.key_cache_ttl:g} s.")
+
+
+def _shown(limits: Mapping[str, Any]) -> str:
+    units = (
+        ("requests_per_minute", "{:,} requests/min"),
+        ("tokens_per_minute", "{:,} tokens/min"),
+        ("daily_budget_usd", "${:,.2f}/day"),
+    )
+    return ", ".join(text.format(limits[name]) for name, text in units if name in limits) or "none"
