@@ -82,6 +82,21 @@ def test_of_two_answers_under_one_id_the_first_is_everybodys(engine: Engine) -> 
     assert claims.finish(engine, heir, b"heir") == b"slow"
 
 
+def test_of_answers_that_arrive_together_one_is_everybodys(engine: Engine) -> None:
+    held = claim(engine, "one")
+    together = Barrier(6)
+
+    def attempt(outcome: bytes) -> bytes | None:
+        together.wait(10)
+        return claims.finish(engine, held, outcome)
+
+    with ThreadPoolExecutor(6) as workers:
+        counts = set(workers.map(attempt, [b"a", b"b", b"c", b"d", b"e", b"f"]))
+    kept = row(engine)
+    assert kept is not None
+    assert counts == {kept.outcome}
+
+
 def test_an_owner_that_lost_its_claim_can_neither_release_nor_renew_it(engine: Engine) -> None:
     slow = claim(engine, "slow")
     claim(engine, "heir", now=NOW + 10)
