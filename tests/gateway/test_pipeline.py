@@ -292,6 +292,15 @@ def pipeline(world: World, table: RoutingTable | None = None) -> Pipeline:
     )
 
 
+async def test_earlier_turns_stand_before_the_question_and_later_messages_after_it() -> None:
+    world = World()
+    old = ({"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "How can I help?"})
+    used = {"role": "tool", "tool_call_id": "1", "content": "42"}
+    await pipeline(world).answer(structs.replace(ask(), history=old, messages=(used,)))
+    said = [message["content"] for message in world.asked[0].messages]
+    assert said == ["Answer from:\nReturns: 30 days.", "Hello!", "How can I help?", "How long?", "42"]
+
+
 async def test_a_miss_is_grounded_asked_kept_and_recorded_with_provenance() -> None:
     world = World()
     answer = await pipeline(world).answer(ask())
