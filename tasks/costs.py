@@ -9,10 +9,11 @@ from typing import Any
 
 from gateway.clock import Clock
 from gateway.ledger.queries import Spend, budget_spend, spend
+from gateway.limits import notices as limit_notices
 from gateway.settings import Settings
 from gateway.types import Layer
 from tasks import registry
-from tasks.once import announce_once
+from tasks.once import announce_once, announced
 from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.step import step
@@ -121,9 +122,16 @@ def budgets(settings: Settings, clock: Clock, tenant: str) -> list[Budget]:
 
 @step("announce budget")
 def announce(settings: Settings, clock: Clock, budget: Budget) -> bool:
-    """The event for automations; True the first time that this prompt is at this level on this day."""
-    return announce_once(
-        engine_of(settings),
+    """The event for automations; True the first time that this prompt is at this level on this day.
+
+    The gateway tells of a budget that it enforces by itself, and at once: what it has told is not told again.
+    """
+    engine, day = engine_of(settings), budget.day.isoformat()
+    level = limit_notices.REACHED if budget.level is Level.SPENT else limit_notices.NEAR
+    told = limit_notices.occasion("prompt_budget", budget.tenant, budget.prompt, day, level)
+    known = announced(engine, limit_notices.EVENT, told)
+    new = announce_once(
+        engine,
         clock,
         BUDGET_EVENT,
         f"promptyard.prompt.{budget.tenant}.{budget.prompt}",
@@ -135,8 +143,9 @@ def announce(settings: Settings, clock: Clock, budget: Budget) -> bool:
             "spent_usd": str(budget.spent_usd),
             "daily_usd": str(budget.daily_usd),
         },
-        (budget.tenant, budget.prompt, budget.day.isoformat(), budget.level.value),
+        (budget.tenant, budget.prompt, day, budget.level.value),
     )
+    return new and not known
 
 
 def lines(groups: Iterable[Spend], by: Sequence[str] = ("prompt", "version", "provider")) -> list[CostLine]:

@@ -45,7 +45,7 @@ class Notice(Struct, frozen=True):
 
     @property
     def occasion(self) -> tuple[str, ...]:
-        return (self.kind, self.tenant, self.name, self.period, self.level)
+        return occasion(self.kind, self.tenant, self.name, self.period, self.level)
 
     @property
     def resource(self) -> str:
@@ -56,6 +56,11 @@ class Notice(Struct, frozen=True):
     @property
     def payload(self) -> Mapping[str, Any]:
         return {name: getattr(self, name) for name in self.__struct_fields__}
+
+
+def occasion(kind: str, tenant: str, name: str, period: str, level: str) -> tuple[str, ...]:
+    """What is told once; ``period`` is a day (2026-11-21) for budgets."""
+    return (kind, tenant, name, period, level)
 
 
 class Notices:
