@@ -234,7 +234,9 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         limits=limits,
         tools=tools,
         idempotency=Idempotency(engine, clock, instance),
-        embed_pipeline=EmbedPipeline(models=embedding_models, recorder=recorder, price=price, clock=clock),
+        embed_pipeline=EmbedPipeline(
+            models=embedding_models, limits=limits.limits, recorder=recorder, price=price, clock=clock
+        ),
         embedding_models=embedding_models,
         cache=cache,
         epochs=epochs,
