@@ -8,6 +8,7 @@ from gateway.clock import SystemClock
 from tasks.alerts import alert
 from tasks.artifacts import markdown, markdown_table
 from tasks.cache_memory import Memory, memory
+from tasks.conversations import forget_turns
 from tasks.idempotency_keys import forget_keys
 from tasks.invalidation import CacheScope, Reason, Survey, sweep
 
@@ -35,8 +36,9 @@ def invalidate_cache(request: InvalidateRequest | None = None) -> Survey:
     scope = CacheScope(tenant, request.prompt, request.version, request.document)
     survey = sweep(settings, clock, scope, dry_run=request.dry_run, probe=request.probe, seed=request.seed)
     keys = forget_keys(settings, clock, dry_run=request.dry_run) if scope.everything else 0
+    turns = forget_turns(settings, clock, dry_run=request.dry_run) if scope.everything else 0
     held = memory(settings)
-    _show(survey, held, keys, request.memory_alert)
+    _show(survey, held, keys, turns, request.memory_alert)
     if survey.stale:
         alert(settings, "stale_cache", f"{len(survey.stale)} cached answers name documents that are not current")
     if not request.dry_run and held.share is not None and held.share >= request.memory_alert:
@@ -49,7 +51,7 @@ def invalidate_cache(request: InvalidateRequest | None = None) -> Survey:
     return survey
 
 
-def _show(survey: Survey, held: Memory, keys: int, memory_alert: float) -> None:
+def _show(survey: Survey, held: Memory, keys: int, turns: int, memory_alert: float) -> None:
     count = sum(survey.entries.values())
     title = f"{count} of {survey.seen} answers would go" if survey.dry_run else f"{survey.removed} answers removed"
     rows = [
@@ -65,7 +67,8 @@ def _show(survey: Survey, held: Memory, keys: int, memory_alert: float) -> None:
         "cache",
         f"# {title}\n\n{markdown_table(rows)}\n{proof}\n\n{found}\n\n"
         f"Memory: {_size(held.used)} ({limit}), {held.evicted} evicted since start.{pressure}\n\n"
-        f"Idempotency-Keys past their retention, with the answers kept for them: {keys}.\n",
+        f"Idempotency-Keys past their retention, with the answers kept for them: {keys}.\n"
+        f"Turns of conversations past theirs: {turns}.\n",
         title,
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, CursorResult, Engine, delete, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Engine, delete, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -129,10 +129,28 @@ def forget(engine: Engine, place: Place) -> None:
             raise UnknownConversation("no such conversation is held")
 
 
-def purge(engine: Engine, before: float) -> int:
-    """Delete the turns that were written before that time; returns how many."""
-    with writing(engine) as session:
-        return _changed(session.execute(delete(TurnRow).where(TurnRow.created_at < before)))
+def count_old(engine: Engine, before: float) -> int:
+    """How many turns ``purge`` would delete."""
+    with reading(engine) as session:
+        return session.scalar(select(func.count()).select_from(TurnRow).where(TurnRow.created_at < before)) or 0
+
+
+def purge(engine: Engine, before: float, *, batch: int = 500) -> int:
+    """Delete the turns that were written before that time; returns how many.
+
+    In transactions of ``batch`` turns, so that no caller waits long for a lock.
+    """
+    turn = tuple_(TurnRow.tenant, TurnRow.conversation, TurnRow.seq)
+    removed = 0
+    while True:
+        with writing(engine) as session:
+            oldest = select(TurnRow.tenant, TurnRow.conversation, TurnRow.seq).where(TurnRow.created_at < before)
+            rows = session.execute(oldest.order_by(TurnRow.created_at).limit(batch)).tuples().all()
+            if rows:
+                session.execute(delete(TurnRow).where(turn.in_(rows)))
+        removed += len(rows)
+        if len(rows) < batch:
+            return removed
 
 
 def busy() -> ConversationBusy:

@@ -122,8 +122,15 @@ def test_forgetting_takes_the_turn_under_way_too(engine: Engine) -> None:
         turns(engine)
 
 
+def test_purging_goes_on_batch_by_batch(engine: Engine) -> None:
+    written(engine, 5)
+    assert store.purge(engine, NOW + 5, batch=2) == 4
+    assert turns(engine) == [5]
+
+
 def test_purging_takes_what_is_older(engine: Engine) -> None:
     written(engine, 3)
+    assert store.count_old(engine, NOW + 2) == 1
     assert store.purge(engine, NOW + 2) == 1
     assert turns(engine) == [2, 3]
     assert begin(engine, "call_4")[0].seq == 4  # numbers go on
