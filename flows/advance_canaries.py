@@ -1,4 +1,9 @@
-"""Every minute: one idempotent step of each open release. Never sleeps, holds no state, may be killed anywhere."""
+"""Every minute: one idempotent step of each open release, then what verdicts owe.
+
+Never sleeps, holds no state, may be killed anywhere.
+"""
+
+from dataclasses import dataclass
 
 from prefect import flow
 from prefect.logging import get_run_logger
@@ -7,11 +12,13 @@ from prefect.runtime import flow_run
 from blocks.workspace import load_workspace
 from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import SystemClock
+from gateway.settings import Settings
+from gateway.storage.models import ReleaseRow
 from tasks.alerts import alert
 from tasks.artifacts import artifact_key, table
 from tasks.releases.reconcile import StepReport
 from tasks.releases.stages import Stage
-from tasks.releasing import Release, advance, list_open, owner_name, repair_projections
+from tasks.releasing import Release, advance, follow_up, list_open, owner_name, repair_projections
 
 
 @flow(name="advance_canaries", persist_result=False)
@@ -27,20 +34,26 @@ def advance_canaries() -> list[Release]:
         release = Release.of(report.release)
         releases.append(release)
         get_run_logger().info("%s %s: %s %s", release.prompt, release.version, release.stage, report.note)
-        if report.move is None:
-            continue
-        _show(release, report)
-        if report.move.stage is Stage.PROMOTED:
-            warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version))
-        elif report.move.stage in (Stage.ROLLED_BACK, Stage.INCONCLUSIVE, Stage.ERROR):
-            alert(
-                settings,
-                f"release_{release.stage}",
-                f"{release.prompt} {release.version} {release.stage.replace('_', ' ')}: {release.reason}",
-                release=release.id,
-            )
+        if report.move is not None:
+            _show(release, report)
     repair_projections(settings, clock)
+    follow_up(settings, clock, owner, _Following(settings))
     return releases
+
+
+@dataclass(frozen=True)
+class _Following:
+    """How the debts of verdicts are paid."""
+
+    settings: Settings
+
+    def alert(self, release: ReleaseRow) -> None:
+        stage = release.stage.replace("_", " ")
+        text = f"{release.prompt} {release.version} {stage}: {release.reason}"
+        alert(self.settings, f"release_{release.stage}", text, release=release.id)
+
+    def warm(self, release: ReleaseRow) -> None:
+        warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version))
 
 
 def _show(release: Release, report: StepReport) -> None:

@@ -13,7 +13,7 @@ from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import SystemClock
 from tasks.artifacts import artifact_key, markdown
 from tasks.registration import read
-from tasks.releasing import Release, close_with_error, hold_for_approval, open_release, refuse, start_canary
+from tasks.releasing import Release, close_with_error, hold_for_approval, open_release, refuse, reported, start_canary
 from tasks.specs.model import Approval
 
 
@@ -46,16 +46,21 @@ def release_prompt(request: ReleaseRequest) -> Release:
         gated = gate_prompt(GateRequest(path=request.path, tenant=tenant))
     except Exception as error:
         close_with_error(settings, clock, release, str(error) or type(error).__name__)
+        reported(settings, clock, release.id)  # whoever started this run sees it fail
         raise
     if not gated.passed:
-        return _report(refuse(settings, clock, release, gated))
-    if file.spec.approval is Approval.REQUIRED:
-        return _report(hold_for_approval(settings, clock, release, gated))
-    warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version))
-    return _report(start_canary(settings, clock, release, gated))
+        ended = refuse(settings, clock, release, gated)
+    elif file.spec.approval is Approval.REQUIRED:
+        ended = hold_for_approval(settings, clock, release, gated)
+    else:
+        warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version))
+        ended = start_canary(settings, clock, release, gated)
+    _report(ended)
+    reported(settings, clock, ended.id)
+    return ended
 
 
-def _report(release: Release) -> Release:
+def _report(release: Release) -> None:
     markdown(
         artifact_key("release", release.prompt),
         f"# {release.prompt} {release.version}: **{release.stage.replace('_', ' ')}**\n\n"
@@ -63,4 +68,3 @@ def _report(release: Release) -> Release:
         f"- share of users: {release.weight_percent:g} %\n",
         f"{release.prompt} {release.version}: {release.stage}",
     )
-    return release

@@ -14,7 +14,8 @@ from gateway.types import RoutingTable
 from tasks import registry
 from tasks.gating import Gated
 from tasks.registration import engine_of
-from tasks.releases import reconcile, store
+from tasks.releases import owed, reconcile, store
+from tasks.releases.owed import FollowUp, Owed, Payment, owing, settle_owed
 from tasks.releases.publishing import Publication, publish, repair
 from tasks.releases.stages import Stage
 from tasks.releases.store import Step
@@ -72,7 +73,7 @@ def refuse(settings: Settings, clock: Clock, release: ReleaseRow, gated: Gated) 
         GateOutcome.INCONCLUSIVE: Stage.INCONCLUSIVE,
         GateOutcome.ERROR: Stage.ERROR,
     }[gated.verdict.outcome]
-    step = Step("gated", "; ".join(gated.verdict.reasons), _gate_evidence(gated))
+    step = Step("gated", "; ".join(gated.verdict.reasons), owing(Owed.REPORT, _gate_evidence(gated)))
     row, _ = store.transition(engine_of(settings), clock, release, stage, step)
     return Release.of(row)
 
@@ -80,16 +81,15 @@ def refuse(settings: Settings, clock: Clock, release: ReleaseRow, gated: Gated) 
 @step("close after an error")
 def close_with_error(settings: Settings, clock: Clock, release: ReleaseRow, problem: str) -> Release:
     """Free the prompt for the next try when the gate could not be finished."""
-    row, _ = store.transition(
-        engine_of(settings), clock, release, Stage.ERROR, Step("closed", f"the gate did not finish: {problem}", {})
-    )
+    step = Step("closed", f"the gate did not finish: {problem}", owing(Owed.REPORT))
+    row, _ = store.transition(engine_of(settings), clock, release, Stage.ERROR, step)
     return Release.of(row)
 
 
 @step("hold for approval")
 def hold_for_approval(settings: Settings, clock: Clock, release: ReleaseRow, gated: Gated) -> Release:
     """The release waits in the ledger, not in a worker."""
-    step = Step("gated", "the gate passed; somebody must approve", _gate_evidence(gated))
+    step = Step("gated", "the gate passed; somebody must approve", owing(Owed.REPORT, _gate_evidence(gated)))
     row, _ = store.transition(engine_of(settings), clock, release, Stage.AWAITING_APPROVAL, step)
     return Release.of(row)
 
@@ -147,6 +147,21 @@ def advance(settings: Settings, clock: Clock, release_id: str, owner: str) -> re
     if report.move is not None:
         project(settings, report.release, report.evidence)
     return report
+
+
+def follow_up(settings: Settings, clock: Clock, owner: str, how: FollowUp) -> list[Payment]:
+    """Alerts and warm-ups that verdicts owe, those of runs that died before them included."""
+    payments = settle_owed(engine_of(settings), clock, owner, how)
+    for one in payments:
+        if one.problem:
+            get_run_logger().warning("%s of %s waits: %s", one.owed.value, one.release.id, one.problem)
+    return payments
+
+
+@step("reported")
+def reported(settings: Settings, clock: Clock, release_id: str) -> None:
+    """People have been told of the gate's verdict: no alert needs to make up for it."""
+    owed.reported(engine_of(settings), clock, release_id)
 
 
 def push(settings: Settings, table: RoutingTable) -> Publication:

@@ -17,6 +17,7 @@ from gateway.types import RoutingTable
 from tasks.releases import store
 from tasks.releases.blocks_store import keep_blocks, kept_blocks
 from tasks.releases.evidence import Gathered, gather
+from tasks.releases.owed import Owed, owing
 from tasks.releases.plan import Move, next_move, statistics_policy, weight_of
 from tasks.releases.stages import Stage
 from tasks.releases.store import StaleRelease, Step
@@ -28,6 +29,11 @@ LEASE_SECONDS = 60.0
 SCORE_SOURCES = ("judge", "assertion")
 # A run that died between opening a release and its verdict must not keep the prompt closed for ever.
 GATING_PATIENCE = 3600.0
+OWED_BY: Mapping[Stage, Owed] = {
+    Stage.PROMOTED: Owed.WARM,
+    Stage.ROLLED_BACK: Owed.ALERT,
+    Stage.INCONCLUSIVE: Owed.ALERT,
+}
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ def _advance_canary(engine: Engine, clock: Clock, release: ReleaseRow) -> StepRe
     evidence = _evidence(decision, gathered, asdict(blocks.exclusions))
     if move.kind == "held" and not fresh:
         return StepReport(release, move, evidence)
-    step = Step(move.kind, move.reason, evidence)
+    owed = OWED_BY.get(move.stage)
+    step = Step(move.kind, move.reason, owing(owed, evidence) if owed else evidence)
     weight = move.weight if move.stage is Stage.CANARY else None
     plan_step = move.step if move.kind == "advanced" else None
     row, table = store.transition(engine, clock, release, move.stage, step, weight=weight, plan_step=plan_step)
@@ -113,7 +120,9 @@ def _advance_canary(engine: Engine, clock: Clock, release: ReleaseRow) -> StepRe
 def _expire(engine: Engine, clock: Clock, release: ReleaseRow) -> StepReport:
     if clock.now() - release.opened_at < GATING_PATIENCE:
         return StepReport(release, None, note="waits: gating")
-    step = Step("closed", "the run that gated this release ended without a verdict; release it again", {})
+    step = Step(
+        "closed", "the run that gated this release ended without a verdict; release it again", owing(Owed.ALERT)
+    )
     row, table = store.transition(engine, clock, release, Stage.ERROR, step)
     return StepReport(row, Move(Stage.ERROR, "closed", 0, 0, step.reason), {}, table)
 

@@ -192,7 +192,7 @@ def open_release(
             )
             session.add(row)
             session.flush()
-            _add_step(session, clock, row, Step("registered", f"release of {prompt} {version} opened", {}))
+            add_step(session, clock, row, Step("registered", f"release of {prompt} {version} opened", {}))
             return row
     except IntegrityError:
         raise ReleaseInProgress(f"another release of {prompt} was opened at the same moment") from None
@@ -253,7 +253,7 @@ def _move(
     if there is Stage.PROMOTED:
         prompt = _prompt(session, row.tenant, row.prompt)
         _set_production(prompt, row.version, now, previous=prompt.production)
-    _add_step(session, clock, row, step)
+    add_step(session, clock, row, step)
     session.flush()
     return write_routing(session, clock)
 
@@ -407,7 +407,8 @@ def _set_production(prompt: PromptRow, version: str, now: float, *, previous: st
     prompt.revision += 1
 
 
-def _add_step(session: Session, clock: Clock, row: ReleaseRow, step: Step) -> None:
+def add_step(session: Session, clock: Clock, row: ReleaseRow, step: Step) -> None:
+    """The release's next step; its row must be locked, so that two steps do not get one number."""
     last = session.scalar(select(func.max(ReleaseStepRow.seq)).where(ReleaseStepRow.release_id == row.id))
     session.add(
         ReleaseStepRow(

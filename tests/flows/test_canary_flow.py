@@ -10,11 +10,15 @@ import redis
 from flows.advance_canaries import advance_canaries
 from flows.score_calls import score_calls
 from flows.warm_cache import WarmRequest, warm_cache
+from gateway.clock import SystemClock
 from gateway.prompts.routing_store import ROUTING_KEY
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import CallRow, ScoreRow
 from tasks.releases import store
 from tasks.releases.evidence import QUALITY
+from tasks.releases.owed import Owed, owing
+from tasks.releases.stages import Stage
+from tasks.releases.store import Step
 from tests.flows.conftest import World
 
 pytestmark = pytest.mark.integration
@@ -85,6 +89,7 @@ def test_a_canary_that_does_harm_is_rolled_back_everywhere(world: World) -> None
     assert (ended.stage, ended.weight_percent) == ("rolled_back", 0.0)
     assert (world.production("ramp"), pushed(world)) == ("1.0.0", {"1.0.0": 10_000})
     assert (alias("production"), alias("canary")) == ("1", "")
+    assert [step.kind for step in store.steps_of(world.engine, release.id)][-2:] == ["rolled_back", "settled"]
     assert advance_canaries() == []
 
     import mlflow
@@ -92,6 +97,17 @@ def test_a_canary_that_does_harm_is_rolled_back_everywhere(world: World) -> None
     run = mlflow.get_run(store.get_release(world.engine, release.id).mlflow_run)
     assert (run.info.status, run.data.metrics["weight_percent"]) == ("FINISHED", 0.0)
     assert run.data.metrics["quality_canary_mean"] == pytest.approx(0.1)
+
+
+def test_a_promotion_whose_run_died_is_warmed_by_the_next(world: World) -> None:
+    world.serve(world.spec("ramp"))
+    release = world.release(world.spec("ramp", version="1.2.0"))
+    died = Step("promoted", "the run died after this", owing(Owed.WARM))
+    store.transition(world.engine, SystemClock(), store.get_release(world.engine, release.id), Stage.PROMOTED, died)
+    assert advance_canaries() == []
+    settled = store.steps_of(world.engine, release.id)[-1]
+    assert (settled.kind, settled.reason) == ("settled", "warmed")
+    store.roll_back(world.engine, SystemClock(), tenant="acme", prompt="ramp")
 
 
 def test_new_answers_are_judged_once_against_what_grounded_them(world: World) -> None:

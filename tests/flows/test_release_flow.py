@@ -55,6 +55,7 @@ def test_a_must_pass_case_that_fails_is_refused(world: World) -> None:
     refused = world.release(world.spec("refused", must_pass=broken))
     assert (refused.stage, world.production("refused")) == ("refused", "")
     assert "m-001" in refused.reason
+    assert [step.kind for step in store.steps_of(world.engine, refused.id)] == ["registered", "gated", "settled"]
     assert store.get_version(world.engine, "acme", "refused", "1.0.0").verdict == "fail"
     assert not [row for row in store.open_releases(world.engine) if row.prompt == "refused"]
 

@@ -1,6 +1,7 @@
 """A verdict whose run dies right after it: the alert and the warm-up are made up for, once."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def test_an_old_debt_is_let_go(small_yard: Yard) -> None:
     ids=["rolled_back", "promoted"],
 )
 def test_killed_at_every_seam_between_verdict_and_follow_up(
-    sqlite_file: Path,
+    sqlite_url: str,
     tmp_path: Path,
     open_engine: Callable[..., Engine],
     quality: Quality,
@@ -149,18 +150,18 @@ def test_killed_at_every_seam_between_verdict_and_follow_up(
     done: tuple[str, str],
 ) -> None:
     """From the verdict's commit on: the debt is there, and is paid; twice only if it died between paying and noting."""
+    decided = Yard(open_engine(sqlite_url), ManualClock())
+    release = decided.canary(policy={**POLICY, "steps": [50, 60]})
+    arrive(decided, release, users, quality, random.Random(3))
+    decided.clock.advance(200)
+    decided.advance(release, "the one that dies")
+    assert len(owed.unsettled(decided.engine, decided.clock)) == 1, "the verdict and its debt are one transaction"
+    decided.engine.dispose()
     seam, survived, repeated = 0, False, 0
     while not survived:
         path = tmp_path / f"seam-{seam}.db"
-        path.write_bytes(sqlite_file.read_bytes())
-        clock = ManualClock()
-        yard = Yard(open_engine(f"sqlite:///{path}"), clock)
-        release = yard.canary(policy={**POLICY, "steps": [50, 60]})
-        arrive(yard, release, users, quality, random.Random(3))
-        clock.advance(200)
-        yard.advance(release, "the one that dies")
-        assert len(owed.unsettled(yard.engine, clock)) == 1, "the verdict and its debt are one transaction"
-        yard.engine.dispose()
+        shutil.copy(sqlite_url.removeprefix("sqlite:///"), path)
+        clock = ManualClock(decided.clock.now())
         doomed = Yard(open_engine(f"sqlite:///{path}"), clock)
         Axe(doomed.engine, seam)
         diary = Diary()
