@@ -13,8 +13,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway import compose as composition
-from gateway import pricing
+from gateway import logs, pricing
 from gateway.api import (
+    calls,
     completion,
     conversations,
     documents,
@@ -77,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(responses.ContainDefects)
     for path, endpoint in ANSWERING.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-    for resource in (conversations, messages, feedback, documents, embeddings, models, jobs, prompts, health):
+    for resource in (calls, conversations, messages, feedback, documents, embeddings, models, jobs, prompts, health):
         app.include_router(resource.router)
     return app
 
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
 def main() -> None:
     """Serve until SIGTERM or SIGINT; calls in flight are finished first, for at most 30 s."""
     settings = Settings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(settings.log_format)
     uvicorn.run(
         create_app(settings),
         host=settings.host,

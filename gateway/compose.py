@@ -45,6 +45,7 @@ from gateway.storage.redis_line import RedisLine
 from gateway.storage.redis_store import connect
 from gateway.telemetry import Metrics
 from gateway.tools.toolbox import Toolbox
+from gateway.tracing import Tracing, build_tracing
 from gateway.types import RoutingTable
 
 
@@ -74,6 +75,7 @@ class Gateway:
     spool: Spool
     recorder: SpoolRecorder
     metrics: Metrics
+    tracing: Tracing
     watcher: Watcher
     provider_names: frozenset[str]
     _in_flight: int = field(default=0, init=False)
@@ -99,6 +101,7 @@ class Gateway:
         await self.embedding_models.aclose()
         await self.cache_redis.aclose()
         await self.state_redis.aclose()
+        await asyncio.to_thread(self.tracing.close)
         self.spool.close()
         self.engine.dispose()
 
@@ -158,6 +161,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         settings.state_redis_url, timeout=settings.redis_timeout, connections=settings.redis_connections, guarded=True
     )
     metrics = Metrics()
+    tracing = build_tracing(settings, clock, entropy, instance)
     embedder = build_embedder(settings)
     state_line = RedisLine(state_redis, timeout=settings.redis_timeout)
     epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout, line=state_line)
@@ -173,7 +177,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     tools = Toolbox()
     cache = ExactCache(cache_redis, epochs, clock=clock, entropy=entropy, timeout=settings.redis_timeout)
     spool = Spool(settings.spool_directory, instance, max_bytes=settings.spool_max_bytes, clock=clock)
-    recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on")
+    recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on", tracing=tracing)
     providers = build_chain(settings, clock, entropy)
     router = Router()
     producer = Producer(
@@ -246,6 +250,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         spool=spool,
         recorder=recorder,
         metrics=metrics,
+        tracing=tracing,
         watcher=watcher,
         provider_names=frozenset(settings.provider_settings()),
     )

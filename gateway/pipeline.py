@@ -13,7 +13,7 @@ from gateway.producer import Price, Producer, provenance
 from gateway.prompts.router import Router
 from gateway.prompts.template import bind, render_text
 from gateway.trail import Trail
-from gateway.types import Answer, CacheMode, Call, Delta, Layer, PromptVersion, Reply
+from gateway.types import Answer, CacheMode, Call, Delta, Layer, Origin, PromptVersion, Reply
 
 REVALIDATED = "revalidated"
 
@@ -67,7 +67,8 @@ class Pipeline:
             self._failed(trail, error)
             raise
         except asyncio.CancelledError:
-            self._failed(trail, ClientGone("the client went away"))
+            if trail.call.origin is not Origin.JOB:  # a job's item is taken up again, under the same id
+                self._failed(trail, ClientGone("the client went away"))
             raise
 
     async def stream(self, call: Call) -> AsyncGenerator[Delta | Answer, None]:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from gateway.clock import Clock
-from gateway.errors import DocumentsChanging, ProviderError
+from gateway.errors import DocumentsChanging, ProviderMalformed
 from gateway.ports import AnswerCache, Epochs, Limits, Provider, Retriever, Toolbox
 from gateway.prompts.template import render, with_history
 from gateway.trail import Trail
@@ -29,6 +29,7 @@ _NOTHING = Decimal(0)
 _FREE = frozenset(
     {
         "breaker_open",
+        "provider_error",
         "provider_lacks_feature",
         "provider_overloaded",
         "provider_rate_limited",
@@ -186,7 +187,7 @@ class Producer:
                             gap = ""
                         yield structs.replace(piece, delta=delta)
             if reply is None:
-                raise ProviderError("the stream ended without an answer")
+                raise ProviderMalformed("the stream ended without an answer")
             whole = _joined(whole, reply)
             if number == MAX_TOOL_ROUNDS or not (names and self._tools.owns(names, reply.message)):
                 for piece in held:

@@ -132,6 +132,15 @@ class Settings(BaseSettings, SqlSettings):
         "", description="Folder on the control plane's disk that jobs may import from, by tenant; empty: none may."
     )
     prefect_api_url: str = Field("", description="Where the outbox posts events; empty keeps them in the outbox.")
+    otlp_endpoint: str = Field(
+        "", description="Where spans go (OTLP over HTTP), such as http://127.0.0.1:5000/v1/traces; empty: nowhere."
+    )
+    otlp_headers: dict[str, SecretStr] = Field(
+        default_factory=dict, description="JSON; MLflow wants x-mlflow-experiment-id."
+    )
+    trace_ratio: float = Field(0.01, ge=0, le=1, description="Share of the calls that are traced.")
+    trace_content: Literal["on", "off"] = Field("off", description="Put questions and answers into spans.")
+    log_format: Literal["text", "json"] = "text"
     mlflow_tracking_uri: str = Field("", description="MLflow server of the control plane.")
     alert_webhook_url: SecretStr = SecretStr("")
     tenant: str = Field("default", description="The tenant that command-line calls act for.")

@@ -101,7 +101,8 @@ def unexpected(error: Exception, where: str, call_id: str | None = None) -> Prom
     Returns what the caller is told.
     """
     frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("unexpected %s at %s, call %s\n%s", type(error).__name__, where, call_id or "-", frames)
+    extra = {"call_id": call_id}
+    log.error("unexpected %s at %s, call %s\n%s", type(error).__name__, where, call_id or "-", frames, extra=extra)
     return PromptyardError("something went wrong inside the gateway")
 
 

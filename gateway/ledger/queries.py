@@ -164,3 +164,21 @@ def frequent_questions(engine: Engine, tenant: str, prompt: str, since: float, t
         FrequentQuestion(question=text, variables=json.loads(variables), count=number, last_asked=at)
         for text, variables, number, at in rows
     ]
+
+
+class CallStory(Struct, frozen=True):
+    """A call with what was thought of it."""
+
+    call: CallRow
+    scores: tuple[ScoreRow, ...]
+
+
+def call_story(engine: Engine, tenant: str, call_id: str) -> CallStory | None:
+    """None for a call that is not there, or another tenant's. Raises StorageUnavailable."""
+    with reading(engine) as session:
+        call = session.get(CallRow, call_id)
+        if call is None or call.tenant != tenant:
+            return None
+        mine = (ScoreRow.call_id == call_id, ScoreRow.tenant == tenant)
+        scores = session.scalars(select(ScoreRow).where(*mine).order_by(ScoreRow.metric, ScoreRow.source)).all()
+    return CallStory(call, tuple(scores))

@@ -9,6 +9,7 @@ from gateway.errors import PromptyardError, StorageUnavailable
 from gateway.ledger.records import call_record, failure_record, score_record
 from gateway.ledger.spool import Spool, SpoolFull
 from gateway.telemetry import Metrics
+from gateway.tracing import Tracing
 from gateway.trail import Trail
 from gateway.types import Answer, Call
 
@@ -18,19 +19,27 @@ log = logging.getLogger(__name__)
 class SpoolRecorder:
     """Counts and records. A spool that cannot take a record is counted and logged, and never fails a call."""
 
-    def __init__(self, spool: Spool, metrics: Metrics, clock: Clock, *, keep_content: bool = True) -> None:
+    def __init__(
+        self, spool: Spool, metrics: Metrics, clock: Clock, *, keep_content: bool = True, tracing: Tracing | None = None
+    ) -> None:
         self._spool = spool
         self._metrics = metrics
         self._clock = clock
         self._keep_content = keep_content
+        self._tracing = tracing
 
     def answered(self, answer: Answer, trail: Trail) -> None:
         self._metrics.answered(answer, trail)
         self._hand_over("call", call_record(answer, self._keep_content, trail))
+        if self._tracing is not None and self._tracing.wants():
+            self._tracing.answered(answer, trail)
 
     def failed(self, trail: Trail, error: PromptyardError, latency_ms: float) -> None:
         self._metrics.failed(trail, error)
         self._hand_over("call", failure_record(trail, error, latency_ms, self._keep_content))
+        log.info("a call failed: %s", error.code, extra={"call_id": trail.call.id, "code": error.code})
+        if self._tracing is not None and self._tracing.wants():
+            self._tracing.failed(trail, error, latency_ms)
 
     def refused(self, call: Call, error: PromptyardError) -> None:
         self._metrics.refused.labels(error.code).inc()
