@@ -15,8 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .admin import AdminEndpoints
 from .answering import ProviderEndpoint, World, respond
+from .anthropic_batches import AnthropicBatches
 from .anthropic_wire import AnthropicDialect, read_messages
 from .faults import DEFAULT_LATENCY, FaultBoard, Latency
+from .openai_batches import OpenAIBatches
 from .openai_wire import OpenAIDialect, read_chat, read_embeddings
 from .practice.abilities import LISTED_MODELS
 from .statistics import CallCounts
@@ -47,6 +49,8 @@ def build_app(
         routes=[
             Route("/admin/faults", admin.faults, methods=["GET", "PUT", "DELETE"]),
             Route("/admin/stats", admin.stats, methods=["GET", "DELETE"]),
+            *OpenAIBatches(world).routes(),
+            *AnthropicBatches(world).routes(),
             Route("/v1/models", _models, methods=["GET"]),
             Route("/v1/models/{model}", _models, methods=["GET"]),
             Route("/healthz", _health, methods=["GET"]),

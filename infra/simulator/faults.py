@@ -43,6 +43,23 @@ class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.provider in (None, provider) and (self.model is None or fnmatch.fnmatchcase(model, self.model))
 
 
+class BatchFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a batch is worked off: in `processing_ms`; each item is missing from the results, expires, or fails with a
+    chance in [0, 1]; `shuffled` gives the results in another order than the requests."""
+
+    processing_ms: float = 0.0
+    missing: float = 0.0
+    expired: float = 0.0
+    failed: float = 0.0
+    shuffled: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.processing_ms <= 86_400_000:
+            raise ValueError("processing_ms must be between 0 and 86400000")
+        if not all(0 <= share <= 1 for share in (self.missing, self.expired, self.failed)):
+            raise ValueError("missing, expired and failed must be between 0 and 1")
+
+
 class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One rule of ``PUT /admin/faults``.
 
@@ -50,7 +67,7 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     error_rate: chance in [0, 1] of answering `error_status` (400..599). rate_limit_per_minute: calls in a minute's
     window; the next get 429 with Retry-After. outage: the connection is closed without an answer. hang: no answer
     comes until the caller gives up. malformed: half of the body, under a status of 200. cut_after_chunks: a stream's
-    connection is closed after so many events.
+    connection is closed after so many events. batch: see `BatchFault`.
     """
 
     scope: Scope = Scope()
@@ -63,6 +80,7 @@ class FaultRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     hang: bool = False
     malformed: bool = False
     cut_after_chunks: int | None = None
+    batch: BatchFault | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.error_rate <= 1:
@@ -91,6 +109,7 @@ class Fault(msgspec.Struct, frozen=True):
     hang: bool = False
     malformed: bool = False
     cut_after_chunks: int | None = None
+    batch: BatchFault | None = None
 
 
 DEFAULT_LATENCY = Latency(p50=10.0, p95=25.0)
@@ -136,6 +155,7 @@ class FaultBoard:
             hang=any(r.hang for _, r in fitting),
             malformed=any(r.malformed for _, r in fitting),
             cut_after_chunks=next((r.cut_after_chunks for _, r in fitting if r.cut_after_chunks is not None), None),
+            batch=next((r.batch for _, r in fitting if r.batch is not None), None),
         )
 
     def _seconds(self, latency: Latency | float) -> float:
