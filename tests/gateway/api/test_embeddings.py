@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
+from gateway.auth.keys import create_key
 from gateway.embedding.lexical import LexicalEmbedder
+from gateway.types import KeyLimits
 from infra.simulator.embedding import embed
 from tests.gateway.api.conftest import Shop
 from tests.gateway_stack import Stack, unique
@@ -163,6 +165,25 @@ def test_what_is_refused(shop: Shop, path: str, body: dict[str, Any], status: in
     answer = shop.http.post(path, json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert shop.stack.calls(shop.tenant) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (KeyLimits(requests_per_minute=1), "rate_limited"),
+        (KeyLimits(tokens_per_minute=500), "rate_limited"),
+        (KeyLimits(daily_budget_usd=1e-6), "budget_exhausted"),
+    ],
+)
+def test_a_keys_limits_hold(stack: Stack, limits: KeyLimits, code: str) -> None:
+    tenant = unique("tenant")
+    key, _ = create_key(stack.engine, stack.clock, tenant, "limited", ["chat"], limits)
+    with stack.http(key) as http:
+        codes = [http.post("/v1/embed", json={"texts": ["word " * 200], "model": SMALL}) for _ in range(4)]
+    refused = [answer for answer in codes if answer.status_code == 429]
+    assert {answer.json()["error"]["code"] for answer in refused} == {code}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert len(stack.calls(tenant)) == 4 - len(refused)
 
 
 def test_a_key_without_the_scope_is_refused(stack: Stack) -> None:
