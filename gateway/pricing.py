@@ -15,10 +15,14 @@ from genai_prices.types import TieredPrices
 from gateway.types import Cost, Usage
 
 _MILLION = Decimal(1_000_000)
+_IN_BATCH = {"processing": "batch"}
+_BATCH_SHARE = Decimal("0.5")
+"""What a batch costs where the data does not list it: https://platform.openai.com/docs/guides/batch and
+https://platform.claude.com/docs/en/build-with-claude/batch-processing#pricing, both half of the standard price."""
 
 
-def price(provider: str, model: str, usage: Usage, at: float | None = None) -> Cost:
-    """The price of ``usage`` at the time ``at`` (seconds since the epoch; None is now).
+def price(provider: str, model: str, usage: Usage, at: float | None = None, *, batched: bool = False) -> Cost:
+    """The price of ``usage`` at the time ``at`` (seconds since the epoch; None is now), ``batched`` of a batch API.
 
     Cached input tokens are charged at their own price where there is one. The unit prices on the result are those of
     the tier that applied. ``usd`` is None for a model that the data does not know.
@@ -26,14 +30,17 @@ def price(provider: str, model: str, usage: Usage, at: float | None = None) -> C
     info = _model_info(provider, model)
     if info is None:
         return Cost(data_version=data_version())
-    prices = info.get_prices(datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC))
-    input_price = _tier(prices.input_mtok, usage.input_tokens)
-    output_price = _tier(prices.output_mtok, usage.input_tokens)
+    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+    listed = batched and _lists_batches(info, moment)
+    share = _BATCH_SHARE if batched and not listed else None
+    prices = info.get_prices(moment, _IN_BATCH if listed else None)
+    input_price = _tier(prices.input_mtok, usage.input_tokens, share)
+    output_price = _tier(prices.output_mtok, usage.input_tokens, share)
     # a model may be listed by other units (hours, images) than tokens, and an embedding has no output price
     unpriced = (input_price is None and usage.input_tokens) or (output_price is None and usage.output_tokens)
     if unpriced or input_price is output_price is None:
         return Cost(input_per_mtok=input_price, output_per_mtok=output_price, data_version=data_version())
-    cached_price = _tier(prices.cache_read_mtok, usage.input_tokens)
+    cached_price = _tier(prices.cache_read_mtok, usage.input_tokens, share)
     if cached_price is None:
         cached_price = input_price
     usd = (
@@ -66,9 +73,18 @@ def _model_info(provider: str, model: str) -> Any:
     return info
 
 
-def _tier(unit_price: Any, input_tokens: int) -> Decimal | None:
+def _lists_batches(info: Any, moment: datetime) -> bool:
+    return any(
+        variant.when == _IN_BATCH and (variant.constraint is None or variant.constraint.active(moment))
+        for variant in info.price_variants or ()
+    )
+
+
+def _tier(unit_price: Any, input_tokens: int, share: Decimal | None) -> Decimal | None:
     """Dollars for a million tokens. A tier, once its threshold of input tokens is passed, applies to all tokens."""
     if isinstance(unit_price, TieredPrices):
         passed = [tier.price for tier in unit_price.tiers if input_tokens > tier.start]
-        return Decimal(passed[-1] if passed else unit_price.base)
-    return unit_price if isinstance(unit_price, Decimal) else None
+        unit_price = Decimal(passed[-1] if passed else unit_price.base)
+    if not isinstance(unit_price, Decimal):
+        return None
+    return unit_price if share is None else unit_price * share

@@ -356,6 +356,30 @@ class TurnRow(Base):
     created_at: Mapped[float] = mapped_column(Float, index=True)
 
 
+class ProviderBatchRow(Base):
+    """A batch at a provider. Written before it is submitted, so that one is collected, and once, whoever dies."""
+
+    __tablename__ = "provider_batches"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 (hex) of what it asks, and of whom."""
+    tenant: Mapped[str] = mapped_column(Key)
+    provider: Mapped[str] = mapped_column(Key)
+    model: Mapped[str] = mapped_column(Key)
+    items: Mapped[list[str]] = mapped_column(Json)
+    """What it asks: one id per request, which tells requests apart."""
+    state: Mapped[str] = mapped_column(String(16))
+    """submitting, submitted, collected, abandoned."""
+    provider_batch: Mapped[str] = mapped_column(String(200), default="")
+    """The provider's name for it; empty while nobody knows whether it was submitted."""
+    owner: Mapped[str] = mapped_column(String(120), default="")
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
+    """Until then the owner submits it; afterwards somebody else may find out whether it did."""
+    created_at: Mapped[float] = mapped_column(Float)
+
+    __table_args__ = (Index("ix_provider_batches_open", "tenant", "provider", "model", "state"),)
+
+
 class OutboxRow(Base):
     """An event that Prefect must hear of. Written in the transaction of the change, posted by the ledger-writer."""
 

@@ -69,3 +69,21 @@ def test_an_unknown_price_is_unknown_never_zero(provider: str, model: str) -> No
     cost = price(provider, model, Usage(1_000, 10))
     assert cost.usd is None
     assert cost.data_version
+
+
+def test_a_batch_costs_what_the_price_list_says_of_it() -> None:
+    """claude-haiku-4-5 in a batch: $0.50 a million input tokens, $2.50 output (Anthropic's price page)."""
+    at = 1_792_368_000.0  # 2026-10-19
+    cost = price("anthropic", "claude-haiku-4-5", Usage(1_000_000, 1_000_000), at, batched=True)
+    assert (cost.input_per_mtok, cost.output_per_mtok, cost.usd) == (Decimal("0.5"), Decimal("2.5"), Decimal(3))
+
+
+@pytest.mark.parametrize(
+    ("model", "at"),
+    [("gpt-4.1-mini", 1_760_000_000.0), ("gpt-4.1", 1_760_000_000.0), ("gpt-4.1-mini", 1_795_000_000.0)],
+)
+def test_a_batch_is_half_the_price_whether_listed_or_not(model: str, at: float) -> None:
+    usage = Usage(1_000, 100)
+    single, batched = (price("openai", model, usage, at, batched=batched) for batched in (False, True))
+    assert single.usd is not None
+    assert batched.usd == single.usd / 2

@@ -82,9 +82,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "conversation", "seq"),
     )
     op.create_index("ix_turns_created_at", "turns", ["created_at"])
+    op.create_table(
+        "provider_batches",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=200), nullable=False),
+        sa.Column("provider", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("items", JSON, nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("provider_batch", sa.String(length=200), nullable=False),
+        sa.Column("owner", sa.String(length=120), nullable=False),
+        sa.Column("lease_until", sa.Float(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_provider_batches_open", "provider_batches", ["tenant", "provider", "model", "state"])
 
 
 def downgrade() -> None:
+    op.drop_table("provider_batches")
     op.drop_table("turns")
     op.drop_table("job_items")
     op.drop_table("jobs")
