@@ -14,6 +14,7 @@ never made without a floor: a spend of which nobody knows is not zero.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -127,6 +128,7 @@ def state(reply: Sequence[Any]) -> State:
     return State(code == 1, code >= 0, spent, reserved, wait / 1_000_000)
 
 
+@lru_cache(maxsize=4096)
 def name_of(kind: str, tenant: str, name: str, day: str) -> str:
     """The name of an account; a scope's days share a slot of a cluster."""
     scope = "/".join(quote(part, safe="", errors="surrogatepass") for part in (kind, tenant, name))

@@ -4,6 +4,7 @@ With the state Redis down both let everything through: an outage of a counter is
 """
 
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -87,5 +88,6 @@ class KeyRates:
         return Refusal(wait, too_many(f"{kind.rpartition('_')[2]} of this key", limit, wait))
 
 
+@lru_cache(maxsize=4096)
 def _bucket(key_id: str, what: str, limit: int) -> Bucket:
     return Bucket(f"py:{slot('rate', 'key', key_id)}:{what}", limit)
