@@ -101,7 +101,7 @@ class Gateway:
         await self.embedding_models.aclose()
         await self.cache_redis.aclose()
         await self.state_redis.aclose()
-        await asyncio.to_thread(self.tracing.close)
+        self.tracing.close()  # not in a thread: a command closes while its interpreter ends, which starts none
         self.spool.close()
         self.engine.dispose()
 

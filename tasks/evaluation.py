@@ -60,7 +60,7 @@ def evaluate(
         LlmCall(tenant=tenant, origin=Origin.GATE, version=version, variables=item.variables, repeat=repeat)
         for item, repeat in plan
     ]
-    results = complete.with_options(name=f"answer with {version.version}")(settings, calls)
+    results = complete.task.with_options(name=f"answer with {version.version}")(settings, calls)
     answered = [index for index, result in enumerate(results) if result.answer is not None]
     judged: dict[int, Judgement] = {}
     if use_judge and answered:
@@ -74,7 +74,7 @@ def evaluate(
             )
             for index in answered
         ]
-        judgements = judge.with_options(name=f"judge {version.version}")(
+        judgements = judge.task.with_options(name=f"judge {version.version}")(
             settings, tenant, gate.judge.model, gate.judge.criteria, verdicts
         )
         judged = dict(zip(answered, judgements, strict=True))

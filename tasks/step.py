@@ -5,15 +5,40 @@ answer or key ends up in Prefect's result storage.
 """
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from functools import cached_property, update_wrapper
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
-from prefect import Task, task
-from prefect.cache_policies import NO_CACHE
+if TYPE_CHECKING:
+    from prefect import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def step(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+class Step(Generic[P, R]):
+    """A Prefect task that becomes one when it is first called.
+
+    Importing Prefect takes seconds, and commands that only look into the ledger use ``fn`` and make no run.
+    """
+
+    def __init__(self, fn: Callable[P, R], name: str) -> None:
+        self.fn = fn
+        self.name = name
+        update_wrapper(self, fn)
+
+    @cached_property
+    def task(self) -> "Task[P, R]":
+        """The task, for its hooks and options."""
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+
+        return task(name=self.name, cache_policy=NO_CACHE, persist_result=False)(self.fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """A task run; inside of a flow it is one of its run's."""
+        return self.task(*args, **kwargs)
+
+
+def step(name: str) -> Callable[[Callable[P, R]], Step[P, R]]:
     """A task with a name that reads well on a run's page."""
-    return task(name=name, cache_policy=NO_CACHE, persist_result=False)
+    return lambda fn: Step(fn, name)

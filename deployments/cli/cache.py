@@ -36,7 +36,6 @@ def invalidate(
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
     """Remove answers. Without an option: those that no call can be served with any more."""
-    from deployments.cli.quiet import quiet_libraries
     from deployments.cli.stages import StageView
     from gateway.clock import SystemClock
 
@@ -46,7 +45,6 @@ def invalidate(
         raise InvalidRequest("--all goes with no prompt, version or document", hint="Leave one of them out.")
     with StageView() as view:
         view.begin("go through")
-        quiet_libraries()
         settings, _ = open_ledger()
         from tasks.invalidation import CacheScope, sweep
 

@@ -24,13 +24,11 @@ def costs(
     """Spend by prompt, version and provider, savings by the cache, who spent it, and the budgets of today (UTC)."""
     from rich.console import Console
 
-    from deployments.cli.quiet import quiet_libraries
     from deployments.cli.stages import StageView
     from gateway.clock import SystemClock
 
     with StageView() as view:
         view.begin("add up")
-        quiet_libraries()
         settings, _ = open_ledger()
         from deployments.cli.costs_view import CostsShown, as_plain, print_costs
         from tasks.costs import budgets, by_origin, lines, spending

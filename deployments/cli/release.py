@@ -120,8 +120,9 @@ def _stages() -> "tuple[dict[Any, str], dict[Any, str]]":
     from tasks.releasing import hold_for_approval, refuse, reject, start_canary
 
     flows: dict[Any, str] = {register_prompt: REGISTER, gate_prompt: GATE, warm_cache: WARM}
-    tasks: dict[Any, str] = {start_canary: START, refuse: CLOSE, reject: CLOSE, hold_for_approval: CLOSE}
-    return flows, {**tasks, complete: "", judge: "", log_evaluation: ""}
+    stages: dict[Any, str] = {start_canary: START, refuse: CLOSE, reject: CLOSE, hold_for_approval: CLOSE}
+    details: tuple[Any, ...] = (complete, judge, log_evaluation)
+    return flows, {one.task: name for one, name in stages.items()} | {one.task: "" for one in details}
 
 
 def _finish(settings: "Settings", ended: "Release", *, as_json: bool, rejected: bool = False) -> None:
