@@ -259,8 +259,11 @@ class Producer:
         if partial is not None:
             await self._charge(call, trail, partial, reservation)
             return
-        trail.costs.append(Cost(usd=_NOTHING) if _is_free(error) else Cost())
-        await asyncio.shield(self._limits.release(reservation))  # often on the way out of a cancelled call
+        if _is_free(error):
+            trail.costs.append(Cost(usd=_NOTHING))
+            await asyncio.shield(self._limits.release(reservation))  # often on the way out of a cancelled call
+        else:
+            trail.costs.append(Cost())  # it may be charged: what was reserved is let go when it expires
 
 
 def provenance(call: Call) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """JSON and error responses, alike for every resource."""
 
 import logging
+import math
 import traceback
 from collections.abc import MutableMapping
 from typing import Any
@@ -52,7 +53,7 @@ def error_body(error: PromptyardError, call_id: str | None = None) -> dict[str, 
 def error_headers(error: PromptyardError, call_id: str | None = None) -> dict[str, str]:
     headers: dict[str, str] = {}
     if error.retry_after is not None or error.status in (429, 503):
-        headers["Retry-After"] = str(max(1, round(error.retry_after or 1)))
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if call_id:

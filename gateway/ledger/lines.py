@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+Record = Mapping[str, Any] | msgspec.Struct
+
 _encoder = msgspec.json.Encoder()
 _HEADER = 9
 
@@ -27,7 +29,7 @@ class BrokenLine(ValueError):
 _decoder = msgspec.json.Decoder(Envelope)
 
 
-def encode_line(kind: str, record: Mapping[str, Any]) -> bytes:
+def encode_line(kind: str, record: Record) -> bytes:
     """One line with its line feed.
 
     What SQL text cannot hold (NUL characters; halves of surrogate pairs, which a provider's cut answer may contain)
@@ -36,9 +38,9 @@ def encode_line(kind: str, record: Mapping[str, Any]) -> bytes:
     try:
         payload = _encoder.encode({"k": kind, "r": record})
         if b"\\u0000" in payload:
-            payload = _encoder.encode({"k": kind, "r": _printable(record)})
+            payload = _encoder.encode({"k": kind, "r": _printable(msgspec.to_builtins(record))})
     except UnicodeEncodeError:
-        payload = _encoder.encode({"k": kind, "r": _printable(record)})
+        payload = _encoder.encode({"k": kind, "r": _printable(msgspec.to_builtins(record))})
     return b"%08x %b\n" % (zlib.crc32(payload), payload)
 
 

@@ -1,11 +1,10 @@
 """The pipeline's hand-off: metrics at once, the ledger by the spool, both before the answer leaves."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from gateway.clock import Clock
 from gateway.errors import PromptyardError, StorageUnavailable
+from gateway.ledger.lines import Record
 from gateway.ledger.records import call_record, failure_record, score_record
 from gateway.ledger.spool import Spool, SpoolFull
 from gateway.telemetry import Metrics
@@ -60,7 +59,7 @@ class SpoolRecorder:
         except (SpoolFull, OSError, TypeError) as error:
             raise StorageUnavailable("the feedback could not be kept", retry_after=5) from error
 
-    def _hand_over(self, kind: str, record: Mapping[str, Any]) -> None:
+    def _hand_over(self, kind: str, record: Record) -> None:
         try:
             self._spool.append(kind, record)
         except (SpoolFull, OSError, TypeError) as error:

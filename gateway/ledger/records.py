@@ -2,59 +2,70 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NotRequired, TypedDict
+from typing import Any
+
+from msgspec import Struct
 
 from gateway.errors import PromptyardError, ProviderError
 from gateway.trail import Trail
-from gateway.types import Answer, Attempt, Call, Cost, Layer, Message
+from gateway.types import Answer, Attempt, Call, Cost, Message
 
 CALL = "call"
 SCORE = "score"
 _NOTHING = Decimal(0)
 
 
-class CallRecord(TypedDict):
-    """A row of ``calls``. On the wire, decimals are strings."""
+class Tried(Struct, frozen=True):
+    """An attempt, as JSON keeps it."""
+
+    provider: str
+    model: str
+    latency_ms: float
+    error: str
+
+
+class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of ``calls``; what has its default is not written. On the wire, decimals are strings."""
 
     id: str
     tenant: str
-    key_id: str
-    origin: str
-    prompt: str
-    version: str
-    release_id: str
-    arm: str
-    weight: int
-    evidence: bool
-    user: str
     started_at: float
-    latency_ms: float
-    first_token_ms: float | None
-    streamed: bool
-    status: str
-    error: str
-    layer: str
-    cache_reason: str
-    provider: str
-    model: str
-    fell_back: bool
-    attempts: list[dict[str, Any]]
-    input_tokens: int
-    cached_input_tokens: int
-    output_tokens: int
-    cost_usd: Decimal | None
-    saved_usd: Decimal | None
-    price: dict[str, Any]
-    documents: list[str]
-    variables: dict[str, str] | None
-    question: str | None
-    answer: str | None
-    context: str | None
-    kind: NotRequired[str]  # not in the spool lines of version 0.1.0
-    explanation: NotRequired[dict[str, Any]]
+    key_id: str = ""
+    origin: str = "live"
+    prompt: str = ""
+    version: str = ""
+    release_id: str = ""
+    arm: str = ""
+    weight: int = 0
+    evidence: bool = False
+    user: str = ""
+    latency_ms: float = 0.0
+    first_token_ms: float | None = None
+    streamed: bool = False
+    status: str = "ok"
+    error: str = ""
+    layer: str = "none"
+    cache_reason: str = ""
+    provider: str = ""
+    model: str = ""
+    fell_back: bool = False
+    attempts: list[Tried] = []
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = _NOTHING
+    saved_usd: Decimal | None = _NOTHING
+    price: dict[str, Any] = {}
+    documents: tuple[str, ...] = ()
+    variables: dict[str, Any] | None = None
+    question: str | None = None
+    answer: str | None = None
+    context: str | None = None
+    kind: str = "chat"
+    explanation: dict[str, Any] = {}
 
 
-class ScoreRecord(TypedDict):
+class ScoreRecord(Struct, frozen=True, kw_only=True):
     """A row of ``scores``."""
 
     call_id: str
@@ -68,48 +79,86 @@ class ScoreRecord(TypedDict):
 
 def call_record(answer: Answer, content: bool, trail: Trail | None = None) -> CallRecord:
     """An answered call. ``content``: whether question, answer, variables and context are kept."""
-    reply, cost = answer.reply, answer.cost
-    record = _asked(answer.call, content)
-    record["latency_ms"] = answer.latency_ms
-    record["first_token_ms"] = answer.first_token_ms
-    record["layer"] = answer.layer.value
-    record["cache_reason"] = answer.cache_reason
-    record["provider"] = reply.provider
-    record["model"] = reply.model
-    record["fell_back"] = reply.fell_back
-    record["attempts"] = _attempts(reply.attempts)
-    record["input_tokens"] = reply.usage.input_tokens
-    record["cached_input_tokens"] = reply.usage.cached_input_tokens
-    record["output_tokens"] = reply.usage.output_tokens
-    record["cost_usd"], record["saved_usd"] = answer.paid_usd, answer.saved_usd
-    record["price"] = _price(cost)
-    record["documents"] = list(reply.documents)
-    record["answer"] = reply.text if content and answer.call.kind == "chat" else None
-    if trail is not None:
-        record["explanation"] = _explanation(trail)
-    return record
+    call, reply, usage, version = answer.call, answer.reply, answer.reply.usage, answer.call.version
+    chat = call.kind == "chat"
+    return CallRecord(
+        id=call.id,
+        tenant=call.tenant,
+        started_at=call.received_at,
+        key_id=call.key_id,
+        origin=call.origin._value_,
+        prompt=call.prompt,
+        version=version.version if version is not None else call.pinned,
+        release_id=call.release,
+        arm=call.arm,
+        weight=call.weight,
+        evidence=call.evidence,
+        user=call.user,
+        latency_ms=answer.latency_ms,
+        first_token_ms=answer.first_token_ms,
+        streamed=call.stream,
+        layer=answer.layer._value_,
+        cache_reason=answer.cache_reason,
+        provider=reply.provider,
+        model=reply.model,
+        fell_back=reply.fell_back,
+        attempts=_attempts(reply.attempts),
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_usd=answer.paid_usd,
+        saved_usd=answer.saved_usd,
+        price=_price(answer.cost),
+        documents=reply.documents,
+        variables=(_own_variables(call) or None) if content else None,
+        question=question_of(call) if content and chat else None,
+        answer=reply.text if content and chat else None,
+        context=(call.context or None) if content else None,
+        kind=call.kind,
+        explanation=_explanation(trail) if trail is not None else {},
+    )
 
 
 def failure_record(trail: Trail, error: PromptyardError, latency_ms: float, content: bool) -> CallRecord:
     """A call that ended in an error. What was spent on it all the same is on the trail."""
-    record = _asked(trail.call, content)
-    record["latency_ms"] = latency_ms
-    record["status"] = "failed"
-    record["error"] = error.code
+    call, version = trail.call, trail.call.version
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
-    record["attempts"] = _attempts(attempts)
-    last = trail.asked
+    provider = model = ""
     if isinstance(error, ProviderError) and error.provider:
-        record["provider"], record["model"] = error.provider, error.model
+        provider, model = error.provider, error.model
     elif attempts:
-        record["provider"], record["model"] = attempts[-1].provider, attempts[-1].model
-    elif last is not None:
-        record["provider"], record["model"] = last.provider, last.model
-    if trail.costs:
-        cost = trail.cost()
-        record["cost_usd"], record["price"] = cost.usd, _price(cost)
-    record["explanation"] = _explanation(trail)
-    return record
+        provider, model = attempts[-1].provider, attempts[-1].model
+    elif trail.asked is not None:
+        provider, model = trail.asked.provider, trail.asked.model
+    cost = trail.cost() if trail.costs else Cost(usd=_NOTHING)
+    return CallRecord(
+        id=call.id,
+        tenant=call.tenant,
+        started_at=call.received_at,
+        key_id=call.key_id,
+        origin=call.origin.value,
+        prompt=call.prompt,
+        version=version.version if version is not None else call.pinned,
+        release_id=call.release,
+        arm=call.arm,
+        weight=call.weight,
+        evidence=call.evidence,
+        user=call.user,
+        latency_ms=latency_ms,
+        streamed=call.stream,
+        status="failed",
+        error=error.code,
+        provider=provider,
+        model=model,
+        attempts=_attempts(attempts),
+        cost_usd=cost.usd,
+        price=_price(cost),
+        variables=(_own_variables(call) or None) if content else None,
+        question=question_of(call) if content and call.kind == "chat" else None,
+        context=(call.context or None) if content else None,
+        kind=call.kind,
+        explanation=_explanation(trail),
+    )
 
 
 def _explanation(trail: Trail) -> dict[str, Any]:
@@ -125,15 +174,15 @@ def score_record(
     """A score in [0, 1]. ``source`` is feedback, assertion or judge. Raises ``ValueError`` outside of the range."""
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"a score lies in [0, 1], not at {value}")
-    return {
-        "call_id": call_id,
-        "metric": metric,
-        "source": source,
-        "tenant": tenant,
-        "value": float(value),
-        "reason": reason,
-        "scored_at": scored_at,
-    }
+    return ScoreRecord(
+        call_id=call_id,
+        metric=metric,
+        source=source,
+        tenant=tenant,
+        value=float(value),
+        reason=reason,
+        scored_at=scored_at,
+    )
 
 
 def question_of(call: Call) -> str:
@@ -144,55 +193,12 @@ def question_of(call: Call) -> str:
     own = _last_user_text(call.messages)
     if own:
         return own
-    given = _own_variables(call)
+    given = call.variables
     if "question" in given:
         return given["question"]
     if len(given) == 1:
         return next(iter(given.values()))
-    return "\n".join(f"{name}: {value}" for name, value in given.items()) or _last_user_text(call.rendered)
-
-
-def _asked(call: Call, content: bool) -> CallRecord:
-    """All that is known before there is an outcome."""
-    version = call.version
-    return {
-        "id": call.id,
-        "tenant": call.tenant,
-        "key_id": call.key_id,
-        "origin": str(call.origin),
-        "prompt": call.prompt,
-        "version": version.version if version else call.pinned,
-        "release_id": call.release,
-        "arm": call.arm,
-        "weight": call.weight,
-        "evidence": call.evidence,
-        "user": call.user,
-        "started_at": call.received_at,
-        "latency_ms": 0.0,
-        "first_token_ms": None,
-        "streamed": call.stream,
-        "status": "ok",
-        "error": "",
-        "layer": str(Layer.NONE),
-        "cache_reason": "",
-        "provider": "",
-        "model": "",
-        "fell_back": False,
-        "attempts": [],
-        "input_tokens": 0,
-        "cached_input_tokens": 0,
-        "output_tokens": 0,
-        "cost_usd": _NOTHING,
-        "saved_usd": _NOTHING,
-        "price": {},
-        "documents": [],
-        "variables": (_own_variables(call) or None) if content else None,
-        "question": question_of(call) if content and call.kind == "chat" else None,
-        "answer": None,
-        "context": _context(call) if content else None,
-        "kind": call.kind,
-        "explanation": {},
-    }
+    return "\n".join(f"{name}: {given[name]}" for name in sorted(given)) or _last_user_text(call.rendered)
 
 
 def _own_variables(call: Call) -> dict[str, str]:
@@ -200,15 +206,8 @@ def _own_variables(call: Call) -> dict[str, str]:
     return {name: call.variables[name] for name in sorted(call.variables)}
 
 
-def _context(call: Call) -> str | None:
-    return call.context or None
-
-
-def _attempts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    return [
-        {"provider": a.provider, "model": a.model, "latency_ms": round(a.latency_ms, 2), "error": a.error}
-        for a in attempts
-    ]
+def _attempts(attempts: Sequence[Attempt]) -> list[Tried]:
+    return [Tried(a.provider, a.model, round(a.latency_ms, 2), a.error) for a in attempts] if attempts else []
 
 
 def _price(cost: Cost) -> dict[str, Any]:

@@ -69,7 +69,10 @@ def spend(
     *,
     tenant: str | None = None,
 ) -> list[Spend]:
-    """Of all origins and kinds, for a judge and an embedding cost money too; dearest first. Raises ``ValueError`` for an unknown dimension."""
+    """Of all origins and kinds, for a judge and an embedding cost money too; dearest first.
+
+    Raises ``ValueError`` for an unknown dimension.
+    """
     unknown = set(by) - set(_DIMENSIONS)
     if unknown:
         raise ValueError(f"unknown dimensions {sorted(unknown)}: choose of {', '.join(_DIMENSIONS)}")

@@ -20,8 +20,6 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     CALL: msgspec.json.Decoder(CallRecord),
     SCORE: msgspec.json.Decoder(ScoreRecord),
 }
-_DEFAULTS: Mapping[str, dict[str, Any]] = {CALL: {"kind": "chat", "explanation": {}}, SCORE: {}}
-"""What a spool line that an older version wrote does not say."""
 _LENGTHS: dict[str, dict[str, int]] = {
     kind: {
         column.name: column.type.length
@@ -60,7 +58,9 @@ def _row(line: bytes) -> _Row:
     decoder = _DECODERS.get(envelope.kind)
     if decoder is None:
         raise BrokenLine("no record: its kind is unknown")
-    values: dict[str, Any] = _DEFAULTS[envelope.kind] | decoder.decode(envelope.record)
+    values = msgspec.structs.asdict(decoder.decode(envelope.record))
+    if envelope.kind == CALL:
+        values["attempts"] = msgspec.to_builtins(values["attempts"])
     for name, length in _LENGTHS[envelope.kind].items():
         if len(values[name]) > length:
             values[name] = values[name][:length]

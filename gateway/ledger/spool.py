@@ -3,13 +3,11 @@
 import os
 import tempfile
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gateway.clock import Clock, SystemClock
 from gateway.errors import StorageUnavailable
-from gateway.ledger.lines import encode_line
+from gateway.ledger.lines import Record, encode_line
 from gateway.ledger.segments import OWNER_LOCK, segment_path, undelivered_bytes
 from gateway.storage.file_lock import FileLock
 
@@ -60,7 +58,7 @@ class Spool:
         except OSError as error:
             raise StorageUnavailable(f"the ledger's spool cannot be made: {error.strerror}") from error
 
-    def append(self, kind: str, record: Mapping[str, Any]) -> None:
+    def append(self, kind: str, record: Record) -> None:
         """Keep one record. Raises SpoolFull, and ``TypeError`` for values that are no JSON."""
         line = encode_line(kind, record)
         with self._guard:

@@ -17,6 +17,7 @@ from gateway.errors import (
     DocumentsChanging,
     MissingVariable,
     PromptyardError,
+    ProviderOverloaded,
     ProviderRejectedRequest,
     ProviderTimeout,
     RateLimited,
@@ -522,12 +523,22 @@ async def test_money_is_reserved_before_and_settled_after_and_hits_need_none() -
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_money_is_given_back_when_the_chain_fails(streaming: bool) -> None:
+async def test_money_is_given_back_when_the_chain_refused(streaming: bool) -> None:
+    world = World(replies=[ProviderOverloaded("busy")], fail_at_once=True)
+    path = pipeline(world)
+    with pytest.raises(ProviderOverloaded):
+        await (everything(path.stream(ask(stream=True))) if streaming else path.answer(ask()))
+    assert world.money == ["reserved", "released"]
+    assert world.trails[0].cost().usd == 0
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_money_stays_reserved_until_it_expires_when_nobody_knows_what_was_charged(streaming: bool) -> None:
     world = World(replies=[ProviderTimeout("too slow")])
     path = pipeline(world)
     with pytest.raises(ProviderTimeout):
         await (everything(path.stream(ask(stream=True))) if streaming else path.answer(ask()))
-    assert world.money == ["reserved", "released"]
+    assert world.money == ["reserved"]
     assert world.trails[0].cost().usd is None  # a time-out may have been charged
 
 
@@ -537,7 +548,7 @@ async def test_a_client_that_leaves_a_stream_costs_an_unknown_sum_of_a_known_pro
     await anext(pieces)
     await pieces.aclose()
     [trail] = world.trails
-    assert (trail.asked, trail.cost().usd, world.money) == (ModelRef("openai", "small"), None, ["reserved", "released"])
+    assert (trail.asked, trail.cost().usd, world.money) == (ModelRef("openai", "small"), None, ["reserved"])
 
 
 async def test_a_caller_who_leaves_an_answer_is_recorded() -> None:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 from sqlalchemy import Engine
 
 from gateway.ledger.queries import (
@@ -31,7 +32,7 @@ def row(identity: str, at: float, **changes: Any) -> CallRow:
         "started_at": NOON + at, "version": "1.0.0", "user": "ann", "arm": "stable", "release_id": "rel_1",
         "cost_usd": Decimal("0.01"), "saved_usd": Decimal(0), "latency_ms": 100.0,
     }  # fmt: skip
-    return CallRow(**(dict(kept) | defaults | changes))
+    return CallRow(**(asdict(kept) | defaults | changes))
 
 
 def score(call_id: str, metric: str, source: str, value: float, tenant: str = "acme") -> ScoreRow:

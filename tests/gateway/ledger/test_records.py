@@ -19,8 +19,8 @@ PASSAGE = Passage("returns", 3, "Returns", "Thirty days.", 0.9)
 
 
 def test_records_have_exactly_the_columns_of_their_tables() -> None:
-    assert set(CallRecord.__annotations__) == set(CallRow.__table__.columns.keys())
-    assert set(ScoreRecord.__annotations__) == set(ScoreRow.__table__.columns.keys())
+    assert set(CallRecord.__struct_fields__) == set(CallRow.__table__.columns.keys())
+    assert set(ScoreRecord.__struct_fields__) == set(ScoreRow.__table__.columns.keys())
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_money_is_spent_once_and_unknown_stays_unknown(
     layer: Layer, price: Decimal | None, cost: Decimal | None, saved: Decimal | None
 ) -> None:
     kept = call_record(answer(layer=layer, cost=Cost(price)), content=True)
-    assert (kept["cost_usd"], kept["saved_usd"]) == (cost, saved)
+    assert (kept.cost_usd, kept.saved_usd) == (cost, saved)
 
 
 def test_content_off_keeps_no_word_of_the_user_or_the_answer() -> None:
@@ -73,9 +73,9 @@ def test_grounding_does_not_change_question_and_variables() -> None:
         version=GROUNDED, variables={"question": "Why?"}, passages=(PASSAGE,), context="[returns] Thirty days."
     )
     early, late = call_record(answer(before), content=True), call_record(answer(after), content=True)
-    assert (late["question"], late["variables"]) == (early["question"], early["variables"])
-    assert early["context"] is None
-    assert late["context"] == "[returns] Thirty days."
+    assert (late.question, late.variables) == (early.question, early.variables)
+    assert early.context is None
+    assert late.context == "[returns] Thirty days."
 
 
 class Exhausted(ProviderTimeout):
@@ -97,8 +97,8 @@ def test_a_failure_names_its_error_and_never_invents_a_cost(
 ) -> None:
     asked = ModelRef("openai", "small") if spent else None
     kept = failure_record(Trail(call=call(version=GROUNDED), begun=0.0, asked=asked, costs=spent), error, 7.0, True)
-    assert (kept["status"], kept["error"], kept["cost_usd"]) == ("failed", error.code, cost)
-    assert (kept["provider"], kept["version"]) == (provider, "1.1.0")
+    assert (kept.status, kept.error, kept.cost_usd) == ("failed", error.code, cost)
+    assert (kept.provider, kept.version) == (provider, "1.1.0")
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])

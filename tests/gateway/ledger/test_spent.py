@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from msgspec.structs import asdict
 from sqlalchemy import Engine
 
 from gateway.ledger.records import call_record
@@ -20,7 +21,7 @@ def add(engine: Engine, identity: str, usd: str | None, **changes: object) -> No
     cost = Cost(None if usd is None else Decimal(usd))
     one = answer(call(identity, **({"received_at": START + 3600, "key_id": "key_1"} | changes)), cost=cost)
     with writing(engine) as session:
-        session.add(CallRow(**call_record(one, content=False)))
+        session.add(CallRow(**asdict(call_record(one, content=False))))
 
 
 def test_a_days_spend_by_prompt_and_by_key(engine: Engine) -> None:

@@ -54,7 +54,7 @@ def test_segments_rotate_by_size_and_by_age(tmp_path: Path, clock: ManualClock) 
     append(spool, "a")
     append(spool, "b")
     assert segment_numbers(spool.directory) == [1]
-    append(spool, *"cdefgh")
+    append(spool, *(f"c{n}" for n in range(20)))
     grown = len(segment_numbers(spool.directory))
     assert grown > 1
     clock.advance(61)
