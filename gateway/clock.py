@@ -43,8 +43,32 @@ class ManualClock:
 
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_BUFFERED = 10 * 256
 _SHIFTS = range(120, -10, -10)  # 13 pairs of digits
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+
+
+class _Noise:
+    """The system's randomness, fetched by the block: a system call for each id would cost more than the rest of it."""
+
+    def __init__(self) -> None:
+        self.forget()
+        os.register_at_fork(after_in_child=self.forget)  # two processes must not draw the same
+
+    def forget(self) -> None:
+        self._blocks: list[bytes] = []
+
+    def draw(self) -> bytes:
+        """10 bytes. ``list.pop`` is atomic, so threads may share it."""
+        while True:
+            try:
+                return self._blocks.pop()
+            except IndexError:
+                fresh = os.urandom(_BUFFERED)
+                self._blocks = [fresh[start : start + 10] for start in range(0, _BUFFERED, 10)]
+
+
+_noise = _Noise()
 
 
 def new_id(prefix: str, clock: Clock, entropy: random.Random | None = None) -> str:
@@ -52,6 +76,6 @@ def new_id(prefix: str, clock: Clock, entropy: random.Random | None = None) -> s
 
     Ids of one prefix therefore sort by time of creation (to the millisecond).
     """
-    noise = entropy.getrandbits(80) if entropy else int.from_bytes(os.urandom(10), "big")
+    noise = entropy.getrandbits(80) if entropy else int.from_bytes(_noise.draw(), "big")
     number = (int(clock.now() * 1000) << 80) | noise
     return f"{prefix}_{''.join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])}"

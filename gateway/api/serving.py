@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from starlette.types import Receive, Scope, Send
 
 from gateway.api.access import decode_object
+from gateway.api.patience import Patience
 from gateway.api.responses import RawHeaders, error_headers, unexpected
 from gateway.auth.authenticator import require
 from gateway.clock import new_id
@@ -41,6 +42,7 @@ BODY_SECONDS = 30.0
 STALLED_SECONDS = 30.0
 """A caller that takes nothing off a stream for so long is treated as gone."""
 LARGE = 65_536
+_BODIES = Patience(BODY_SECONDS)
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _JSON = (b"content-type", b"application/json")
@@ -286,7 +288,7 @@ async def _body(receive: Receive, declared: bytes, limit: int) -> bytes:
     if declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge(f"the body has {int(declared)} bytes, {limit} are allowed")
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with _BODIES.wait():
             message = await receive()
             if not message.get("more_body") and message["type"] == "http.request":
                 return _bounded(message.get("body", b""), limit)
