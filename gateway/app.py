@@ -4,6 +4,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,6 +28,7 @@ from gateway.api import (
     models,
     prompts,
     responses,
+    schema,
 )
 from gateway.api.chat import chat_completions
 from gateway.api.serving import Answering
@@ -53,6 +55,9 @@ class GatewayApp(FastAPI):
             await hot(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        return schema.openapi(self, ANSWERING)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -27,14 +27,16 @@ class CompletionRequest(BaseModel):
     version: str | None = Field(
         None, pattern=r"^[^@\s]{1,64}$", description="One of the active versions; the user's own by default."
     )
-    variables: dict[str, Value] = Field(default_factory=dict, description="Every variable that the prompt requires.")
+    variables: dict[str, Value] | None = Field(None, description="Every variable that the prompt requires.")
     user: str | None = Field(None, max_length=200, description="Stays on one version while a release is open.")
-    params: dict[str, Any] = Field(
-        default_factory=dict, description="Sampling parameters in OpenAI's names, in place of the prompt's own."
+    params: dict[str, Any] | None = Field(
+        None, description="Sampling parameters in OpenAI's names, in place of the prompt's own."
     )
-    stream: bool = Field(False, description="Answer as server-sent events: delta ..., then answer or error.")
-    cache: Literal["default", "bypass", "refresh"] = Field("default", description="What may be answered from cache.")
-    personal: bool = Field(False, description="Keep question and answer out of every cache.")
+    stream: bool | None = Field(None, description="Answer as server-sent events: delta ..., then answer or error.")
+    cache: Literal["default", "bypass", "refresh"] | None = Field(
+        None, description="bypass: neither read nor write; refresh: do not read, do write."
+    )
+    personal: bool | None = Field(None, description="Keep question and answer out of every cache.")
 
 
 class TextPart(BaseModel):
@@ -61,40 +63,35 @@ class ChatRequest(CompletionRequest):
     (``conversation``), ``messages`` are what is new, or the variable ``question`` is.
     """
 
-    messages: list[ChatMessage] = Field(default_factory=list, max_length=1000)
+    messages: list[ChatMessage] | None = Field(None, max_length=1000)
     conversation: str | None = Field(
         None,
         pattern=r"^(new|conv_[0-9a-z]{26})$",
         description="Id of a conversation that is held here, or 'new' to begin one.",
     )
-    keep: bool = Field(False, description="Begin a conversation that is held here, as conversation='new' does.")
+    keep: bool | None = Field(None, description="Begin a conversation that is held here, as conversation='new' does.")
 
 
 def read_completion(body: Mapping[str, Any], asker: Asker) -> Call:
     """Raises InvalidRequest, which names the field."""
-    return read_call(_in_openai_terms(checked(_without_null(body), CompletionRequest)), asker)
+    return read_call(_in_openai_terms(checked(body, CompletionRequest)), asker)
 
 
 def read_chat(body: Mapping[str, Any], asker: Asker) -> Call:
     """As ``read_completion``; the messages are laid out once the prompt's version is known."""
-    body = _without_null(body)
     asked = _in_openai_terms(checked(body, ChatRequest))
-    return read_call({**asked, "messages": body.get("messages", [])}, asker)
-
-
-def _without_null(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Clients of some languages send every field."""
-    return {name: value for name, value in body.items() if value is not None}
+    return read_call({**asked, "messages": body.get("messages")}, asker)
 
 
 def _in_openai_terms(asked: CompletionRequest) -> Mapping[str, Any]:
-    if misplaced := sorted(NOT_PARAMS.intersection(asked.params)):
+    params = asked.params or {}
+    if misplaced := sorted(NOT_PARAMS.intersection(params)):
         raise InvalidRequest(f"params.{misplaced[0]} is not a sampling parameter", hint="See the schema at /docs.")
     return {
-        **asked.params,
+        **params,
         "model": f"{MANAGED}{asked.prompt}" + (f"@{asked.version}" if asked.version else ""),
         "variables": asked.variables,
         "user": asked.user,
         "stream": asked.stream,
-        "promptyard": {"cache": asked.cache, "personal": asked.personal},
+        "promptyard": {"cache": asked.cache or "default", "personal": asked.personal},
     }
