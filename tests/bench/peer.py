@@ -5,6 +5,8 @@ Run as ``python -m tests.bench.peer PORT REDIS_URL PROVIDER_URL``.
 
 import gc
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -22,9 +24,18 @@ class Body(BaseModel):
 
 def build(redis_url: str, provider_url: str) -> FastAPI:
     """The two handlers, as anybody would write them."""
-    app = FastAPI()
     redis = Redis.from_url(redis_url)
     client = AsyncOpenAI(base_url=provider_url, api_key="-", max_retries=0, http_client=DefaultAioHttpClient())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        gc.collect()
+        gc.freeze()
+        yield
+        await redis.aclose()
+        await client.close()
+
+    app = FastAPI(lifespan=lifespan)
 
     @app.post("/get")
     async def get(body: Body) -> dict[str, Any]:
@@ -38,11 +49,6 @@ def build(redis_url: str, provider_url: str) -> FastAPI:
             temperature=body.temperature,
         )
         return answer.model_dump()
-
-    @app.on_event("startup")
-    async def freeze() -> None:
-        gc.collect()
-        gc.freeze()
 
     return app
 
