@@ -9,8 +9,10 @@ from types import ModuleType
 from gateway.clock import Clock
 from gateway.providers import vendors
 from gateway.providers.base import Provider
-from gateway.providers.breaker import Breaking
+from gateway.providers.breaker_board import BreakerBoard
+from gateway.providers.breaking import Breaking
 from gateway.providers.fallback import FallbackChain
+from gateway.providers.limited import Limited, ModelGate
 from gateway.providers.retry import RetryBudget, Retrying
 from gateway.settings import ChainSettings, ProviderSettings, Settings
 
@@ -27,17 +29,29 @@ def factory(protocol: str, among: ModuleType = vendors) -> Factory:
     return made
 
 
-def build_chain(settings: Settings, clock: Clock, entropy: random.Random) -> FallbackChain:
-    """Every configured provider behind its breaker and its retries; all share one retry budget. Does no I/O.
+def build_chain(
+    settings: Settings,
+    clock: Clock,
+    entropy: random.Random,
+    *,
+    board: BreakerBoard | None = None,
+    gate: ModelGate | None = None,
+) -> FallbackChain:
+    """Every configured provider behind its limits, its breaker and its retries. Does no I/O.
 
-    The breaker stands inside the retries: each try counts, and a breaker that opens ends them.
+    All share one retry budget. The breaker stands inside the retries: each try counts, and a breaker that opens ends
+    them. The limits stand inside the breaker: a model that is left alone uses up nothing of them.
     """
     chain = settings.chain
     budget = RetryBudget(chain.retry_budget_ratio)
     providers: dict[str, Provider] = {}
     for name, provider in settings.provider_settings().items():
-        wire = factory(provider.protocol)(name, provider, chain, clock)
-        breaking = Breaking(wire, failures=chain.breaker_failures, cooldown=chain.breaker_cooldown, clock=clock)
+        asked = factory(provider.protocol)(name, provider, chain, clock)
+        if gate is not None:
+            asked = Limited(asked, gate, clock)
+        breaking = Breaking(
+            asked, failures=chain.breaker_failures, cooldown=chain.breaker_cooldown, clock=clock, board=board
+        )
         providers[name] = Retrying(
             breaking,
             max_attempts=chain.max_attempts_per_link,

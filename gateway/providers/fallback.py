@@ -108,6 +108,8 @@ class _Walk:
             )
 
     def answered(self, reply: Reply, ref: ModelRef) -> Reply:
+        if reply.attempts and not self._tries:
+            return reply
         return replace(reply, attempts=self._tries + attempts.succeeded(reply, ref, self._latency_ms()))
 
     def failed(self, error: ProviderError, ref: ModelRef) -> None:

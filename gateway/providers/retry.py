@@ -79,7 +79,7 @@ class Retrying:
             except ProviderError as error:
                 await self._wait_or_raise(error, tries)
             else:
-                return replace(reply, attempts=tries.ended_well(reply))
+                return tries.ended_well(reply)
 
     async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         tries = _Tries(self._clock, request)
@@ -91,7 +91,7 @@ class Retrying:
                     async for delta in deltas:
                         begun = True
                         if delta.reply is not None:
-                            delta = replace(delta, reply=replace(delta.reply, attempts=tries.ended_well(delta.reply)))
+                            delta = replace(delta, reply=tries.ended_well(delta.reply))
                         yield delta
                 return
             except ProviderError as error:
@@ -136,6 +136,8 @@ class _Tries:
 
     def next_request(self) -> Completion:
         self.count += 1
+        if self.count == 1:
+            return self._request
         self._try_started = self._clock.monotonic()
         spent = self._try_started - self._started
         return replace(
@@ -144,9 +146,9 @@ class _Tries:
             first_token_timeout=self._request.first_token_timeout - spent,
         )
 
-    def ended_well(self, reply: Reply) -> tuple[Attempt, ...]:
+    def ended_well(self, reply: Reply) -> Reply:
         self.made += attempts.succeeded(reply, self._request.ref, self._latency_ms())
-        return self.made
+        return replace(reply, attempts=self.made)
 
     def ended_badly(self, error: ProviderError) -> None:
         self.made += attempts.failed(error, self._request.ref, self._latency_ms())

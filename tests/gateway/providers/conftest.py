@@ -1,13 +1,16 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from gateway.clock import ManualClock
 from gateway.providers.base import Provider
 from gateway.providers.build import factory
 from gateway.settings import ChainSettings, ProviderSettings
+from gateway.storage.redis_store import connect as connect_redis
 from tests.gateway.providers.scripted_server import Server, serve
+from tests.servers import STATE_ROLE, RedisServer, start_redis
 
 SECRET = "sk-very-secret-0123456789"
 Connect = Callable[[str], Provider]
@@ -34,3 +37,17 @@ async def connect(server: Server) -> AsyncIterator[Connect]:
     yield make
     for provider in opened:
         await provider.aclose()
+
+
+@pytest.fixture(scope="session")
+def state_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = start_redis(tmp_path_factory.mktemp("providers-redis"), *STATE_ROLE)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def state_redis(state_server: RedisServer) -> AsyncIterator[Redis]:
+    async with connect_redis(state_server.url, timeout=2.0, connections=8) as redis:
+        await redis.flushall()
+        yield redis

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.clock import ManualClock
 from gateway.errors import BreakerOpen, ProviderOverloaded, ProviderRejectedRequest
-from gateway.providers.breaker import Breaking, State
+from gateway.providers.breaker import State
+from gateway.providers.breaking import Breaking
 from gateway.providers.failures import ProviderLacksFeature
 from gateway.types import Completion, ModelRef, Reply
 from tests.gateway.providers.fakes import ScriptedProvider, collect, request_for
