@@ -63,6 +63,9 @@ def choose_addresses(settings: Settings, choices: Choices, ports: PortBook) -> A
     )
 
 
+_DEFAULT_EXPERIMENT = '{"x-mlflow-experiment-id": "0"}'
+
+
 def command_environment(settings: Settings, choices: Choices, at: Addresses, home: StackHome) -> dict[str, str]:
     """What other commands of this home need to reach the stack."""
     found = {
@@ -83,6 +86,10 @@ def command_environment(settings: Settings, choices: Choices, at: Addresses, hom
     }
     if settings.database_url:
         found["PROMPTYARD_DATABASE_URL"] = settings.database_url
+    if at.mlflow and not settings.otlp_endpoint:  # traces are browsed beside the experiments
+        found["PROMPTYARD_OTLP_ENDPOINT"] = f"{at.mlflow}/v1/traces"
+        found["PROMPTYARD_OTLP_HEADERS"] = _DEFAULT_EXPERIMENT
+        found["PROMPTYARD_TRACE_RATIO"] = str(settings.trace_ratio)
     if choices.simulator:
         found |= {
             "PROMPTYARD_OPENAI_BASE_URL": f"{at.simulator}/v1",

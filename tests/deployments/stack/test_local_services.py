@@ -151,3 +151,12 @@ def test_a_shell_that_points_elsewhere_is_warned() -> None:
 )
 def test_passwords_are_not_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(("chosen", "sent"), [("", "mlflow"), ("http://127.0.0.1:4318/v1/traces", "")])
+def test_traces_go_to_mlflow_unless_they_have_a_place(chosen: str, sent: str, home: StackHome, tmp_path: Path) -> None:
+    settings = bare(otlp_endpoint=chosen)
+    choices = choose(settings)
+    at = choose_addresses(settings, choices, PortBook(tmp_path, lambda _port: True))
+    environment = command_environment(settings, choices, at, home)
+    assert environment.get("PROMPTYARD_OTLP_ENDPOINT") == (f"{at.mlflow}/v1/traces" if sent else None)
