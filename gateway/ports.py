@@ -86,6 +86,30 @@ class Limits(Protocol):
         ...
 
 
+class ToolRound(Protocol):
+    """What came of one message that calls tools."""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The message as it was understood, then the tools' results."""
+        ...
+
+    @property
+    def sound(self) -> bool:
+        """Whether every tool gave a result."""
+        ...
+
+    @property
+    def searched(self) -> bool:
+        """Whether documents of the call's collection decided a result, if only by not being there."""
+        ...
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """Provenance of the results, as ``Reply.documents``."""
+        ...
+
+
 class Toolbox(Protocol):
     """Registered tools, by name."""
 
@@ -101,8 +125,8 @@ class Toolbox(Protocol):
         """Whether the tools that it calls give the same results again, so that an answer may be kept."""
         ...
 
-    async def run(self, call: Call, message: Message) -> Sequence[Message]:
-        """The tools' results as messages; a tool that fails says so to the model. Bounded in time and size."""
+    async def run(self, call: Call, message: Message) -> ToolRound:
+        """Execute them; a tool that fails says so to the model. Bounded in time and size."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Making an answer that nobody has: documents, the chain, tools, and whether what came out is still true."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from decimal import Decimal
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from gateway.clock import Clock
-from gateway.errors import DocumentsChanging, ProviderMalformed
+from gateway.errors import DocumentsChanging, InvalidRequest, ProviderMalformed
 from gateway.ports import AnswerCache, Epochs, Limits, Provider, Retriever, Toolbox
 from gateway.prompts.template import render, with_history
 from gateway.trail import Trail
@@ -21,6 +21,12 @@ Price = Callable[[str, str, Usage, float], Cost]
 MAX_REMAKES = 3
 MAX_TOOL_ROUNDS = 5
 """Rounds of tool calls that the gateway answers itself; after them the model must answer without tools."""
+
+UNREPEATABLE = "tools_unrepeatable"
+SEARCHED = "tools_searched"
+"""Notes of a trail: whether a tool may say something else next time, and whether one has looked into documents."""
+TOOLS = "tools"
+"""Why an answer was not kept."""
 
 _GAP = "\n\n"
 """Between what was said in different rounds."""
@@ -70,8 +76,10 @@ class Producer:
     async def ground(self, call: Call, trail: Trail) -> Call:
         """Fetch the documents and render the template with them."""
         version = call.version
-        if version is None or call.rendered:
+        if call.rendered:
             return call
+        if version is None:
+            return structs.replace(call, rendered=call.messages)
         values = dict(call.variables)
         if version.retrieval is not None:
             begun = self._clock.monotonic()
@@ -106,13 +114,10 @@ class Producer:
         """
         call = await self.ground(call, trail)
         for _ in range(MAX_REMAKES):
-            reply, may_keep = await self._converse(call, trail)
+            reply = await self._converse(call, trail)
             now = await self.ground_anew(call, trail)
-            if now.grounding == call.grounding:
-                reply = structs.replace(reply, documents=provenance(now))
-                if may_keep:
-                    trail.notes["kept"] = await self._cache.keep(now, reply)
-                return reply
+            if _still_true(call, now, trail):
+                return await self._kept(now, reply, trail)
             call = now
         raise DocumentsChanging("the documents change faster than an answer can be made", retry_after=1)
 
@@ -127,93 +132,111 @@ class Producer:
             async with aclosing(self._converse_aloud(call, trail)) as pieces:
                 first = await anext(pieces)
                 now = await self.ground_anew(call, trail)
-                if now.grounding != call.grounding:
+                if not _still_true(call, now, trail):
                     trail.costs.append(Cost())  # what was begun is charged, and nobody says how much
                     call = now
                     continue
-                may_keep = True
                 piece: Delta | None = first
                 while piece is not None:
                     if piece.reply is None:
                         yield piece
                     else:
-                        may_keep = not trail.notes.get("tools_unrepeatable")
-                        reply = structs.replace(piece.reply, documents=provenance(now))
-                        if may_keep:
-                            trail.notes["kept"] = await self._cache.keep(now, reply)
-                        yield structs.replace(piece, reply=reply)
+                        yield structs.replace(piece, reply=await self._kept(now, piece.reply, trail))
                     piece = await anext(pieces, None)
                 return
         raise DocumentsChanging("the documents change faster than an answer can be made", retry_after=1)
 
+    async def _kept(self, call: Call, reply: Reply, trail: Trail) -> Reply:
+        """The reply with its provenance; the cache has it, if it may be kept."""
+        reply = structs.replace(reply, documents=tuple(dict.fromkeys((*provenance(call), *reply.documents))))
+        trail.notes["kept"] = TOOLS if trail.notes.get(UNREPEATABLE) else await self._cache.keep(call, reply)
+        return reply
+
     # --- one conversation with the model, tools included
 
-    async def _converse(self, call: Call, trail: Trail) -> tuple[Reply, bool]:
-        """The reply, and whether it may be kept."""
+    async def _converse(self, call: Call, trail: Trail) -> Reply:
+        """``documents`` of the reply are those that tools have seen."""
         names = _tools_of(call)
         if not names:
-            return await self._ask(call, trail), True
+            return await self._ask(call, trail)
         whole: Reply | None = None
-        may_keep = True
+        seen: tuple[str, ...] = ()
         for number in range(MAX_TOOL_ROUNDS + 1):
             reply = await self._ask(self._with_tools(call, names, number), trail)
             whole = _joined(whole, reply)
             if number == MAX_TOOL_ROUNDS or not self._tools.owns(names, reply.message):
                 break
-            may_keep = may_keep and self._tools.repeatable(names, reply.message)
-            call = await self._use_tools(call, reply.message, trail)
+            call, read = await self._use_tools(call, names, reply.message, trail)
+            seen += read
         assert whole is not None  # noqa: S101 (there is at least one round)
-        return whole, may_keep
+        return structs.replace(whole, documents=seen)
 
     async def _converse_aloud(self, call: Call, trail: Trail) -> AsyncGenerator[Delta, None]:
+        """With tools, nothing leaves before something is said: until then, what they have read can still be checked."""
         names = _tools_of(call)
         whole: Reply | None = None
+        seen: tuple[str, ...] = ()
+        said = False
         for number in range(MAX_TOOL_ROUNDS + 1):
             asking = self._with_tools(call, names, number) if names else call
-            held: list[Delta] = []  # calls of our own tools are not the caller's business
+            held: list[Delta] = []
             reply: Reply | None = None
             gap = _GAP if whole is not None and whole.text else ""
             async with aclosing(self._listen(asking, trail)) as pieces:
                 async for piece in pieces:
                     if piece.reply is not None:
                         reply = piece.reply
-                    elif names and piece.delta.get("tool_calls"):
-                        held.append(piece)
-                    elif whole is None:
+                    elif not names:
                         yield piece
-                    elif delta := {name: value for name, value in piece.delta.items() if name != "role"}:
-                        if delta.get("content") and gap:
+                    elif piece.delta.get("tool_calls") or not _speaks(piece):
+                        held.append(piece)
+                    else:
+                        if not said:
+                            for opening in _roles(held):
+                                yield opening
+                        elif gap and piece.delta.get("content"):
                             yield Delta(delta={"content": gap})
                             gap = ""
-                        yield structs.replace(piece, delta=delta)
+                        yield structs.replace(piece, delta=_without_role(piece)) if said else piece
+                        said = True
             if reply is None:
                 raise ProviderMalformed("the stream ended without an answer")
             whole = _joined(whole, reply)
             if number == MAX_TOOL_ROUNDS or not (names and self._tools.owns(names, reply.message)):
                 for piece in held:
-                    yield piece
-                yield Delta(reply=whole)
+                    if not said or piece.delta.get("tool_calls"):
+                        yield piece
+                yield Delta(reply=structs.replace(whole, documents=seen) if names else whole)
                 return
-            if not self._tools.repeatable(names, reply.message):
-                trail.notes["tools_unrepeatable"] = True
-            call = await self._use_tools(call, reply.message, trail)
+            call, read = await self._use_tools(call, names, reply.message, trail)
+            seen += read
 
     def _with_tools(self, call: Call, names: Sequence[str], number: int) -> Call:
-        own = self._tools.definitions(names)
-        params = {**call.params, "tools": [*call.params.get("tools", ()), *own]}
+        theirs = call.params.get("tools", ())
+        if not isinstance(theirs, list | tuple):
+            raise InvalidRequest("'tools' must be a list")
+        if taken := sorted(set(names).intersection(map(_name_of, theirs))):
+            raise InvalidRequest(f"the tool {taken[0]!r} is the gateway's own here", hint="Give yours another name.")
+        params = {**call.params, "tools": [*theirs, *self._tools.definitions(names)]}
         if number == MAX_TOOL_ROUNDS:
             params["tool_choice"] = "none"
         elif number:
             params.pop("tool_choice", None)  # one that forces a tool would force it for ever
         return structs.replace(call, params=params)
 
-    async def _use_tools(self, call: Call, message: Message, trail: Trail) -> Call:
+    async def _use_tools(
+        self, call: Call, names: Sequence[str], message: Message, trail: Trail
+    ) -> tuple[Call, tuple[str, ...]]:
+        """The call with the results, and the documents that they come from."""
         begun = self._clock.monotonic()
         results = await self._tools.run(call, message)
         trail.passed("tools", begun, self._clock.monotonic())
-        used = [tool["function"]["name"] for tool in message.get("tool_calls", ())]
-        trail.notes.setdefault("tools", []).extend(used)
-        return structs.replace(call, rendered=(*call.rendered, message, *results))
+        trail.notes.setdefault("tools", []).extend(map(_name_of, message.get("tool_calls", ())))
+        if not results.sound or not self._tools.repeatable(names, message):
+            trail.notes[UNREPEATABLE] = True
+        if results.searched:
+            trail.notes[SEARCHED] = True
+        return structs.replace(call, rendered=(*call.rendered, *results.messages)), results.documents
 
     # --- one upstream call
 
@@ -269,6 +292,36 @@ class Producer:
 def provenance(call: Call) -> tuple[str, ...]:
     """``doc:<collection>/<id>@<version>`` of each document that the model saw."""
     return tuple(dict.fromkeys(f"doc:{call.collection}/{p.document}@{p.version}" for p in call.passages))
+
+
+def _still_true(call: Call, now: Call, trail: Trail) -> bool:
+    """Whether what grounded the answer is what grounds it now.
+
+    What a tool has found is no part of the grounding, and nobody can say what it would find now: any change since the
+    call's epoch may have changed it.
+    """
+    return now.grounding == call.grounding and (now.epoch == call.epoch or not trail.notes.get(SEARCHED))
+
+
+def _name_of(tool: Any) -> str:
+    """Of a tool, or of a call of one, in OpenAI's shape or in Anthropic's; empty for what has no name."""
+    if not isinstance(tool, Mapping):
+        return ""
+    function = tool.get("function")
+    name = (function if isinstance(function, Mapping) else tool).get("name")
+    return name if isinstance(name, str) else ""
+
+
+def _speaks(piece: Delta) -> bool:
+    return any(_without_role(piece).values())
+
+
+def _without_role(piece: Delta) -> Mapping[str, Any]:
+    return {name: value for name, value in piece.delta.items() if name != "role"}
+
+
+def _roles(held: Sequence[Delta]) -> Sequence[Delta]:
+    return [piece for piece in held if piece.delta.get("role")]
 
 
 def _tools_of(call: Call) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from gateway.clock import ManualClock
 from gateway.errors import (
     ChainExhausted,
     DocumentsChanging,
+    InvalidRequest,
     MissingVariable,
     PromptyardError,
     ProviderOverloaded,
@@ -110,6 +111,16 @@ class Found:
     candidate: Candidate | None = None
 
 
+@dataclass(frozen=True)
+class Round:
+    """What the tools of one message gave."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    sound: bool
+    searched: bool
+    documents: tuple[str, ...]
+
+
 @dataclass
 class World:
     """Documents, their epoch, the cache and the provider, all in memory."""
@@ -129,6 +140,7 @@ class World:
     """What a stream says, one round of tools after the other."""
     stands_in: bool = False
     """Whether the policy lets the last good answer stand in for providers that are down."""
+    tools_work: bool = True
     refusal: PromptyardError | None = None
     money: list[str] = field(default_factory=list)
     trails: list[Trail] = field(default_factory=list)
@@ -230,8 +242,15 @@ class World:
     def repeatable(self, names: Sequence[str], message: Mapping[str, Any]) -> bool:
         return all(tool["function"]["name"] != "dice" for tool in message["tool_calls"])
 
-    async def run(self, call: Call, message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        return [{"role": "tool", "tool_call_id": tool["id"], "content": "42"} for tool in message["tool_calls"]]
+    async def run(self, call: Call, message: Mapping[str, Any]) -> "Round":
+        results = ({"role": "tool", "tool_call_id": tool["id"], "content": "42"} for tool in message["tool_calls"])
+        searched = any(tool["function"]["name"] == "search" for tool in message["tool_calls"])
+        return Round(
+            messages=(message, *results),
+            sound=self.tools_work,
+            searched=searched,
+            documents=(f"doc:faq/found@{len(self.text)}",) if searched else (),
+        )
 
     # --- Recorder
     def answered(self, answer: Answer, trail: Trail) -> None:
@@ -641,7 +660,7 @@ def wants(*names: str) -> Reply:
     return structs.replace(reply(""), message={"role": "assistant", "content": None, "tool_calls": calls})
 
 
-TOOLED = structs.replace(VERSION, tools=("lookup", "dice"))
+TOOLED = structs.replace(VERSION, tools=("lookup", "dice", "search"))
 TOOLED_TABLE = RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, TOOLED, 10_000),)),))
 
 
@@ -653,7 +672,7 @@ async def test_registered_tools_are_executed_and_the_model_asked_again() -> None
     assert [message["role"] for message in world.asked[2].messages[2:]] == [
         "assistant", "tool", "assistant", "tool", "tool",
     ]  # fmt: skip
-    assert [tool["function"]["name"] for tool in world.asked[0].params["tools"]] == ["lookup", "dice"]
+    assert [tool["function"]["name"] for tool in world.asked[0].params["tools"]] == ["lookup", "dice", "search"]
     assert len(world.kept) == 1
 
 
@@ -683,3 +702,74 @@ async def test_a_stream_hides_the_rounds_of_its_tools() -> None:
     assert [piece.delta for piece in pieces if isinstance(piece, Delta)] == [{"content": "It is 42."}]
     assert isinstance(pieces[-1], Answer)
     assert (pieces[-1].reply.text, pieces[-1].reply.usage) == ("It is 42.", Usage(200, 20))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_an_answer_made_from_a_tools_error_is_not_kept(streaming: bool) -> None:
+    world = World(rounds=[wants("lookup"), reply("Sorry.")], tools_work=False)
+    world.replies = [] if streaming else list(world.rounds)
+    path = pipeline(world, TOOLED_TABLE)
+    await (everything(path.stream(ask(stream=True))) if streaming else path.answer(ask()))
+    assert (len(world.asked), world.kept) == (2, {})
+
+
+async def test_what_a_tool_found_is_provenance_beside_what_was_retrieved() -> None:
+    world = World(replies=[wants("search"), reply("Thirty.")])
+    answer = await pipeline(world, TOOLED_TABLE).answer(ask())
+    assert answer.reply.documents == ("doc:faq/returns@17", "doc:faq/found@17")
+
+
+@pytest.mark.parametrize(("tool", "asked"), [("search", 4), ("lookup", 2)])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_what_a_tool_found_stands_only_while_no_document_has_changed(
+    tool: str, asked: int, streaming: bool
+) -> None:
+    rounds = [wants(tool), reply("Thirty."), wants(tool), reply("Thirty.")]
+    world = World(meanwhile=[("Returns: 30 days.", "e2")], rounds=list(rounds))
+    world.replies = [] if streaming else list(rounds)
+    path = pipeline(world, TOOLED_TABLE)
+    if streaming:
+        said = [piece.delta for piece in await everything(path.stream(ask(stream=True))) if isinstance(piece, Delta)]
+        assert said == [{"content": "Thirty."}]
+    else:
+        assert (await path.answer(ask())).reply.text == "Thirty."
+    assert len(world.asked) == asked
+
+
+async def test_a_raw_call_that_is_made_again_asks_the_same() -> None:
+    raw = ask(prompt="", model="openai/small", messages=({"role": "user", "content": "Hi"},), collection="faq")
+    world = World(
+        meanwhile=[("Returns: 30 days.", "e2")],
+        replies=[wants("search"), reply("Old."), wants("search"), reply("New.")],
+    )
+    answer = await pipeline(world).answer(structs.replace(raw, tools=("search",)))
+    assert (answer.reply.text, len(world.asked)) == ("New.", 4)
+    assert [request.messages[0]["content"] for request in world.asked] == ["Hi"] * 4
+
+
+@pytest.mark.parametrize(
+    "theirs", [[{"type": "function", "function": {"name": "dice"}}], [{"name": "dice", "input_schema": {}}], "dice"]
+)
+async def test_a_callers_tool_cannot_take_the_name_of_a_registered_one(theirs: Any) -> None:
+    world = World()
+    with pytest.raises(InvalidRequest):
+        await pipeline(world, TOOLED_TABLE).answer(ask(params={"tools": theirs}))
+    assert world.asked == []
+
+
+async def test_a_stream_with_tools_begins_once() -> None:
+    world = Talking(rounds=[wants("lookup"), reply("It is 42.")])
+    pieces = await everything(pipeline(world, TOOLED_TABLE).stream(ask(stream=True)))
+    assert [piece.delta for piece in pieces if isinstance(piece, Delta)] == [
+        {"role": "assistant", "content": ""},
+        {"content": "It is 42."},
+    ]
+
+
+class Talking(World):
+    """A provider whose streams begin with a role, as OpenAI's do."""
+
+    async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
+        yield Delta(delta={"role": "assistant", "content": ""})
+        async for piece in super().stream(request):
+            yield piece
