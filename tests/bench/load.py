@@ -1,23 +1,28 @@
-"""A closed loop of connections against one URL, bounded in time."""
+"""Closed loops: each connection asks again as soon as it has its answer."""
 
 import asyncio
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import aiohttp
+from tests.bench.connection import Connection, Exchange
 
 
 @dataclass(frozen=True)
 class Load:
-    """Calls a second, and latency quantiles in milliseconds of the calls that were answered with 200."""
+    """Calls answered as expected per second, and quantiles of their latency in milliseconds.
+
+    ``client_share`` is the load generator's CPU time as a share of one core.
+    """
 
     rate: float
+    calls: int
     p50: float
     p99: float
     errors: int
+    client_share: float
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -26,28 +31,54 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
-async def load(
-    url: str, headers: Mapping[str, str], body: Callable[[int], Mapping[str, Any]], *, connections: int, seconds: float
-) -> Load:
-    """``body`` gives the JSON of the n-th call."""
-    taken: list[float] = []
-    errors = 0
-    count = 0
-    deadline = time.perf_counter() + seconds
-    connector = aiohttp.TCPConnector(limit=connections)
-    timeout = aiohttp.ClientTimeout(total=30)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=dict(headers)) as session:
+class ClosedLoop:
+    """``request`` gives the next call's bytes; an answer is good if it is a 200 whose body contains ``expected``."""
 
-        async def work() -> None:
-            nonlocal count, errors
-            while (begun := time.perf_counter()) < deadline:
-                count += 1
-                async with session.post(url, json=body(count)) as answer:
-                    await answer.read()
-                    if answer.status == 200:
-                        taken.append((time.perf_counter() - begun) * 1000)
-                    else:
-                        errors += 1
+    def __init__(self, url: str, request: Callable[[], bytes], expected: bytes) -> None:
+        self._url = url
+        self._request = request
+        self._expected = expected
+        self._taken: list[float] = []
+        self._errors = 0
+        self._running = 0
+        self._deadline = 0.0
+        self._finished = asyncio.Event()
 
-        await asyncio.gather(*(work() for _ in range(connections)))
-    return Load(len(taken) / seconds, quantile(taken, 0.5), quantile(taken, 0.99), errors)
+    async def run(self, connections: int, seconds: float) -> Load:
+        """Raises ``OSError`` when the server does not listen."""
+        opened = [await Connection.open(self._url, self._over) for _ in range(connections)]
+        cpu, begun = _cpu_seconds(), time.perf_counter()
+        self._deadline = begun + seconds
+        self._running = connections
+        for connection in opened:
+            connection.ask(self._request())
+        async with asyncio.timeout(seconds + 60):
+            await self._finished.wait()
+        elapsed = time.perf_counter() - begun
+        for connection in opened:
+            connection.close()
+        return Load(
+            rate=len(self._taken) / elapsed,
+            calls=len(self._taken),
+            p50=quantile(self._taken, 0.5),
+            p99=quantile(self._taken, 0.99),
+            errors=self._errors,
+            client_share=(_cpu_seconds() - cpu) / elapsed,
+        )
+
+    def _over(self, connection: Connection, exchange: Exchange) -> None:
+        if exchange.status == 200 and self._expected in exchange.body:
+            self._taken.append((exchange.ended - exchange.begun) * 1000)
+        else:
+            self._errors += 1
+        if exchange.ended < self._deadline and connection.is_open:
+            connection.ask(self._request())
+            return
+        self._running -= 1
+        if not self._running:
+            self._finished.set()
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system

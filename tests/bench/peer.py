@@ -39,7 +39,7 @@ def build(redis_url: str, provider_url: str) -> FastAPI:
 
     @app.post("/get")
     async def get(body: Body) -> dict[str, Any]:
-        return {"answer": (await redis.get(body.model) or b"").decode()}
+        return {"answer": str(await redis.get(body.model) or "")}
 
     @app.post("/ask")
     async def ask(body: Body) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""The processes of a measurement, and what the kernel says they used (``/proc``, Linux only)."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from tests.gateway_stack import until
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Program:
+    """``python -m <module>`` with a log of its own."""
+
+    def __init__(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._env = os.environ | dict(env or {})
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the program)
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_until_it_answers(self, url: str, within: float = 180) -> None:
+        def answers() -> bool:
+            assert self._process.poll() is None, self.log()
+            try:
+                return httpx.get(url, timeout=1).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(f"{' '.join(self._command[1:3])} answers", answers, within=within)
+
+    def kill(self) -> None:
+        """As ``kill -9``."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def start_again(self) -> None:
+        self._process = self._start()
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, env=self._env, stdout=self._log, stderr=self._log)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process with all its threads, in steps of 10 ms; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is in RAM; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the direct children."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
