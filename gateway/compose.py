@@ -44,6 +44,8 @@ from gateway.storage.engine import make_engine, reading
 from gateway.storage.redis_line import RedisLine
 from gateway.storage.redis_store import connect
 from gateway.telemetry import Metrics
+from gateway.tools.metrics import ToolMetrics
+from gateway.tools.registry import load_tools
 from gateway.tools.toolbox import Toolbox
 from gateway.tracing import Tracing, build_tracing
 from gateway.types import RoutingTable
@@ -174,7 +176,10 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         registry=metrics.registry,
         clock=clock,
     )
-    tools = Toolbox()
+    retriever = Retriever(engine, embedder)
+    tools = Toolbox(
+        load_tools(settings.tools), library=retriever, clock=clock, metrics=ToolMetrics(metrics.registry)
+    )
     cache = ExactCache(cache_redis, epochs, clock=clock, entropy=entropy, timeout=settings.redis_timeout)
     spool = Spool(settings.spool_directory, instance, max_bytes=settings.spool_max_bytes, clock=clock)
     recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on", tracing=tracing)
@@ -183,7 +188,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     producer = Producer(
         cache=cache,
         epochs=epochs,
-        retriever=Retriever(engine, embedder),
+        retriever=retriever,
         providers=providers,
         limits=limits.limits,
         tools=tools,

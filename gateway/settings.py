@@ -112,6 +112,10 @@ class Settings(BaseSettings, SqlSettings):
     embedder: Literal["lexical", "openai"] = "lexical"
     embedding_model: str = "openai/text-embedding-3-small"
 
+    tools: list[str] = Field(
+        default_factory=list, description="Modules (JSON) whose tools models may call, beside the built-in ones."
+    )
+
     max_body_bytes: int = Field(1_000_000, ge=1_000)
     max_in_flight: int = Field(512, ge=1, description="Calls in flight per worker; beyond, 503 with Retry-After.")
     key_cache_ttl: float = Field(

@@ -4,12 +4,15 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gateway.api.serving import Asker
+from gateway.auth.authenticator import require
 from gateway.errors import InvalidRequest
+from gateway.names import check_name
 from gateway.types import CacheMode, Call, Message, ModelRef, Origin, Principal
 
 MANAGED = "prompt:"
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "user", "variables", "promptyard"})
-_OPTIONS = frozenset({"cache", "personal", "origin"})
+_OPTIONS = frozenset({"cache", "personal", "origin", "tools", "collection"})
+_MOST_TOOLS = 16
 _LONGEST_MODEL = 400
 
 
@@ -36,6 +39,7 @@ def read_call(body: Mapping[str, Any], asker: Asker) -> Call:
     params = {key: value for key, value in body.items() if key not in _OURS and value is not None}
     _check_params(params)
     principal = asker.principal
+    tools = _tools(options, principal, managed=bool(name))
     return Call(
         id=asker.call_id,
         tenant=principal.tenant,
@@ -52,6 +56,8 @@ def read_call(body: Mapping[str, Any], asker: Asker) -> Call:
         user=_user(body.get("user")),
         stream=_stream(body),
         cache=_cache_mode(options),
+        tools=tools,
+        collection=_collection(options, principal, tools),
     )
 
 
@@ -140,6 +146,35 @@ def _cache_mode(options: Mapping[str, Any]) -> CacheMode:
     except ValueError:
         allowed = ", ".join(mode.value for mode in CacheMode)
         raise InvalidRequest("promptyard.cache is not known", hint=f"One of: {allowed}.") from None
+
+
+def _tools(options: Mapping[str, Any], principal: Principal, *, managed: bool) -> tuple[str, ...]:
+    """Whoever may have tools called with words of their own may as well call them: both need the same scope."""
+    value = options.get("tools")
+    if value is None or value == []:
+        return ()
+    if managed:
+        raise InvalidRequest("promptyard.tools are for raw calls", hint="A managed prompt names its own tools.")
+    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        raise InvalidRequest("promptyard.tools must be a list of names", hint="GET /v1/tools lists what is registered.")
+    if len(value) > _MOST_TOOLS or len(set(value)) < len(value):
+        raise InvalidRequest(f"promptyard.tools are at most {_MOST_TOOLS} different names")
+    require(principal, "tools")
+    return tuple(value)
+
+
+def _collection(options: Mapping[str, Any], principal: Principal, tools: Collection[str]) -> str:
+    """What the tools of a raw call may search; a managed prompt says it itself."""
+    value = options.get("collection")
+    if value is None:
+        return ""
+    if not tools:
+        raise InvalidRequest("promptyard.collection is for raw calls with promptyard.tools")
+    if not isinstance(value, str):
+        raise InvalidRequest("promptyard.collection must be a string")
+    require(principal, "documents:read")
+    check_name("collection", value)
+    return value
 
 
 def _origin(options: Mapping[str, Any], principal: Principal) -> Origin:

@@ -32,6 +32,10 @@ class Options(BaseModel):
     origin: Literal["live", "gate", "judge", "warm", "mirror", "probe", "job"] = Field(
         "live", description="Others than live are for keys with the scope 'admin'."
     )
+    tools: list[str] | None = Field(
+        None, max_length=16, description="Registered tools that the gateway executes itself; of raw calls only."
+    )
+    collection: str | None = Field(None, description="The documents that these tools may search.")
 
 
 class Extended(BaseModel):

@@ -17,7 +17,19 @@ from gateway.storage.engine import reading, writing
 from gateway.storage.models import ApiKeyRow
 from gateway.types import NO_LIMITS, KeyLimits
 
-SCOPES = frozenset({"chat", "feedback", "documents:read", "documents:write", "prompts:read", "calls:read", "jobs", "admin"})
+SCOPES = frozenset(
+    {
+        "chat",
+        "tools",
+        "feedback",
+        "documents:read",
+        "documents:write",
+        "prompts:read",
+        "calls:read",
+        "jobs",
+        "admin",
+    }
+)
 """What a key may be allowed; ``admin`` includes all the others."""
 
 PREFIX = "py_"

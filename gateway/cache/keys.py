@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.types import Call, PromptVersion
 
-ENCODING = "promptyard/answer/1"
+ENCODING = "promptyard/answer/2"
 """Part of every key. Change it when the meaning of a field or the list of fields changes."""
 
 PREFIX = "py:x:{"
@@ -47,6 +47,7 @@ def answer_key(call: Call) -> str:
                 call.history,
                 call.collection,
                 call.repeat,
+                call.tools if version is None else version.tools,
             )
         )
     ).hexdigest()

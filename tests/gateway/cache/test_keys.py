@@ -128,7 +128,12 @@ CHANGES = {
     "version's parameters": version(params={"temperature": 0, "stop": ["\n"]}),
     "retrieval": version(retrieval=RetrievalPolicy(collection="help", query="{{question}}", top_k=8)),
     "no retrieval": version(retrieval=None),
+    "version's tools": version(tools=("search_documents",)),
     "raw": replace(MANAGED, version=None),
+    "raw tools": replace(MANAGED, version=None, tools=("calculate",)),
+    "other raw tools": replace(MANAGED, version=None, tools=("current_time",)),
+    "several raw tools": replace(MANAGED, version=None, tools=("calculate", "current_time")),
+    "raw tools of the caller": replace(MANAGED, version=None, params={"tools": ["calculate"]}),
     "raw model": replace(MANAGED, version=None, model="openai/large"),
     "raw prompt": replace(MANAGED, version=None, prompt="other"),
 }
