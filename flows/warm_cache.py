@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 from blocks.workspace import load_workspace
 from gateway.clock import SystemClock
 from tasks.artifacts import artifact_key, markdown, markdown_table
-from tasks.warming import Warmed, questions_to_warm, version_to_warm, warm
+from tasks.warming import Warmed, background_of, questions_to_warm, version_to_warm, warm
 
 
 class WarmRequest(BaseModel):
@@ -25,7 +25,7 @@ def warm_cache(request: WarmRequest) -> Warmed:
     settings = load_workspace().settings
     version = version_to_warm(settings, request.tenant or settings.tenant, request.prompt, request.version)
     questions = questions_to_warm(settings, SystemClock(), version, request.top)
-    warmed = warm(settings, version, questions, request.budget_usd)
+    warmed = warm(settings, version, questions, request.budget_usd, background_of(settings, version))
     facts: list[dict[str, object]] = [
         {"": "questions", "value": warmed.questions},
         {"": "answered now", "value": warmed.answered},

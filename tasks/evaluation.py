@@ -9,9 +9,9 @@ from gateway.settings import Settings
 from gateway.types import Origin, PromptVersion
 from tasks.evaluators.assertions import check_all, share_passed
 from tasks.evaluators.judge import Judgement
-from tasks.llm import LlmCall, LlmResult, Verdict, complete, judge
+from tasks.llm import ONE_BY_ONE, LlmCall, LlmResult, Verdict, complete, judge
 from tasks.specs.datasets import GoldenItem
-from tasks.specs.model import Assertion, GateSpec
+from tasks.specs.model import Assertion, BackgroundSpec, GateSpec
 from tasks.statistics.gate_items import ItemResult
 
 SCORE = "score"
@@ -53,6 +53,7 @@ def evaluate(
     *,
     use_judge: bool = True,
     repeats: int = 1,
+    background: BackgroundSpec = ONE_BY_ONE,
 ) -> list[Evaluated]:
     """All items under one version, ``repeats`` times each, through the cache: a second run of the same is free."""
     plan = [(item, repeat) for item in items for repeat in range(repeats)]
@@ -60,7 +61,7 @@ def evaluate(
         LlmCall(tenant=tenant, origin=Origin.GATE, version=version, variables=item.variables, repeat=repeat)
         for item, repeat in plan
     ]
-    results = complete.task.with_options(name=f"answer with {version.version}")(settings, calls)
+    results = complete.task.with_options(name=f"answer with {version.version}")(settings, calls, background)
     answered = [index for index, result in enumerate(results) if result.answer is not None]
     judged: dict[int, Judgement] = {}
     if use_judge and answered:
@@ -75,7 +76,7 @@ def evaluate(
             for index in answered
         ]
         judgements = judge.task.with_options(name=f"judge {version.version}")(
-            settings, tenant, gate.judge.model, gate.judge.criteria, verdicts
+            settings, tenant, gate.judge.model, gate.judge.criteria, verdicts, background
         )
         judged = dict(zip(answered, judgements, strict=True))
     return [

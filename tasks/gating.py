@@ -51,10 +51,16 @@ def production_version(settings: Settings, tenant: str, prompt: str) -> PromptVe
 
 def weigh(settings: Settings, file: SpecFile, version: PromptVersion, baseline: PromptVersion | None) -> Gated:
     """Evaluate both versions and decide. Costs are of this run: what the cache answered was free."""
-    gate, tenant = file.spec.gate, version.tenant
-    candidate = evaluate(settings, tenant, version, file.golden, gate, repeats=gate.repeats)
-    before = evaluate(settings, tenant, baseline, file.golden, gate, repeats=gate.repeats) if baseline else None
-    must_pass = evaluate(settings, tenant, version, file.must_pass, gate, use_judge=False, repeats=gate.repeats)
+    gate, tenant, how = file.spec.gate, version.tenant, file.spec.background
+    candidate = evaluate(settings, tenant, version, file.golden, gate, repeats=gate.repeats, background=how)
+    before = (
+        evaluate(settings, tenant, baseline, file.golden, gate, repeats=gate.repeats, background=how)
+        if baseline
+        else None
+    )
+    must_pass = evaluate(
+        settings, tenant, version, file.must_pass, gate, use_judge=False, repeats=gate.repeats, background=how
+    )
     policy = GatePolicy(
         metrics=(MetricRule(SCORE, margin=gate.margin, floor=gate.floor),),
         alpha=gate.alpha,
@@ -89,7 +95,7 @@ def log_evaluation(settings: Settings, file: SpecFile, gated: Gated, flow_run_ur
                 "digest": version.digest,
                 "golden_digest": digest(file.golden),
                 "judge": gate.judge.model,
-                "judge_version": judge_version(gate.judge.model, gate.judge.criteria),
+                "judge_version": judge_version(gate.judge.model, gate.judge.criteria, file.spec.background.pack_size),
                 "chain": " → ".join(map(str, version.chain)),
                 "margin": gate.margin,
                 "floor": gate.floor,

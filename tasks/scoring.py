@@ -56,7 +56,7 @@ def score_version(
         Verdict(question=question_of(call.variables or {}), answer=call.answer or "", documents=call.context or "")
         for call in calls
     ]
-    judgements = judge(settings, tenant, spec.gate.judge.model, spec.gate.judge.criteria, verdicts)
+    judgements = judge(settings, tenant, spec.gate.judge.model, spec.gate.judge.criteria, verdicts, spec.background)
     now = clock.now()
     rows = [row for call, judgement in zip(calls, judgements, strict=True) for row in _rows(call, judgement, spec, now)]
     with writing(engine) as session:

@@ -11,12 +11,15 @@ from gateway.errors import NotFound
 from gateway.ledger.queries import frequent_questions
 from gateway.settings import Settings
 from gateway.types import Layer, Origin, PromptVersion
-from tasks.llm import LlmCall, complete
+from tasks.llm import ONE_BY_ONE, LlmCall, complete
 from tasks.registration import engine_of
 from tasks.releases import store
+from tasks.specs.model import BackgroundSpec, PromptSpec
 from tasks.step import step
 
 LOOK_BACK_DAYS = 7.0
+A_FEW = 16
+"""Questions after which the budget is looked at."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,28 @@ def questions_to_warm(settings: Settings, clock: Clock, version: PromptVersion, 
     return [Question(one.question, one.variables, one.count) for one in found if one.variables]
 
 
+@step("how to make background calls")
+def background_of(settings: Settings, version: PromptVersion) -> BackgroundSpec:
+    """What the version's prompt.yaml says."""
+    row = store.get_version(engine_of(settings), version.tenant, version.name, version.version)
+    return PromptSpec.model_validate(row.spec).background
+
+
 @step("warm")
-def warm(settings: Settings, version: PromptVersion, questions: Sequence[Question], budget_usd: float) -> Warmed:
+def warm(
+    settings: Settings,
+    version: PromptVersion,
+    questions: Sequence[Question],
+    budget_usd: float,
+    background: BackgroundSpec = ONE_BY_ONE,
+) -> Warmed:
     """Answer the questions, most frequent first, until the budget is spent; then read them again to compare."""
     rows: list[dict[str, Any]] = []
     spent = 0.0
-    for start in range(0, len(questions), 16):  # in batches, so that the budget is looked at in between
-        if spent >= budget_usd:
-            break
-        batch = questions[start : start + 16]
-        results = complete(settings, [_call(version, one) for one in batch])
+    while len(rows) < len(questions) and spent < budget_usd:
+        size = how_many(len(rows), spent, budget_usd, background)
+        batch = questions[len(rows) : len(rows) + size]
+        results = complete(settings, [_call(version, one) for one in batch], background)
         for question, result in zip(batch, results, strict=True):
             answer = result.answer
             spent += float(answer.paid_usd or 0) if answer else 0.0
@@ -100,11 +115,23 @@ def warm(settings: Settings, version: PromptVersion, questions: Sequence[Questio
         already_warm=states.count("was warm"),
         failed=states.count("failed"),
         cost_usd=spent,
-        cold_ms=_mean([row["ms"] for row in rows if row["state"] == "answered"]),
+        cold_ms=None
+        if background.batching == "batch_api"  # what a user would have waited for is not known
+        else _mean([row["ms"] for row in rows if row["state"] == "answered"]),
         warm_ms=_mean(served),
         note="" if len(rows) == len(questions) else f"the budget of ${budget_usd:g} is spent",
         rows=rows,
     )
+
+
+def how_many(answered: int, spent: float, budget_usd: float, background: BackgroundSpec) -> int:
+    """Questions to answer before the budget is looked at again.
+
+    A batch takes its time, however many it is of: after a first one, what the budget is likely to pay for goes at once.
+    """
+    if background.batching != "batch_api" or not spent:
+        return A_FEW
+    return max(A_FEW, int((budget_usd - spent) / (spent / answered)))
 
 
 def _call(version: PromptVersion, question: Question) -> LlmCall:

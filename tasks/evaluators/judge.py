@@ -42,9 +42,11 @@ class Judgement:
     reason: str = ""
 
 
-def judge_version(model: str, criteria: Sequence[str]) -> str:
-    """Twelve hex digits that change with the model, the criteria or the wording."""
+def judge_version(model: str, criteria: Sequence[str], pack: int = 1) -> str:
+    """Twelve hex digits that change with the model, the criteria, the wording, or how many answers it sees at once."""
     wording = "\n".join((model, *criteria, _SYSTEM, _WITH_REFERENCE, _WITH_DOCUMENTS, *_MEANINGS.values()))
+    if pack > 1:
+        wording += f"\n{pack} at once"
     return hashlib.sha256(wording.encode()).hexdigest()[:12]
 
 

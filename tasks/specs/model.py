@@ -143,6 +143,25 @@ class GateSpec(Section):
     repeats: int = Field(1, ge=1, le=20)
 
 
+class BackgroundSpec(Section):
+    """How the model calls of gate, warm-up and scoring are made.
+
+    ``packed``: several answers are judged in one call, with one verdict each; those that do not come back are judged
+    one by one. ``batch_api``: calls go through the providers' batch APIs, for half the price and an answer within
+    ``wait``; those that do not come back are made one by one.
+    """
+
+    batching: Annotated[
+        Literal["off", "packed", "batch_api"], BeforeValidator(lambda v: "off" if v is False else v)
+    ] = "off"  # YAML reads a bare off as false
+    pack: int = Field(8, ge=2, le=20, description="Answers judged in one call.")
+    wait: Duration = Field(3600.0, le=86_400, description="A batch that takes longer is cancelled.")
+
+    @property
+    def pack_size(self) -> int:
+        return self.pack if self.batching == "packed" else 1
+
+
 class CanarySpec(Section):
     """How live traffic decides. ``steps`` are percent of the users; they only grow."""
 
@@ -195,6 +214,7 @@ class PromptSpec(Section):
     model: ModelSpec
     cache: CacheSpec = Field(default_factory=CacheSpec)
     gate: GateSpec = Field(default_factory=GateSpec)
+    background: BackgroundSpec = Field(default_factory=BackgroundSpec)
     canary: CanarySpec = Field(default_factory=CanarySpec)
     budget: BudgetSpec = Field(default_factory=BudgetSpec)
     approval: Approval = Approval.NONE

@@ -9,6 +9,7 @@ from .abilities import ability_of
 from .composing import compose
 from .dice import Dice
 from .instructions import Instructions, read_instructions
+from .items import join_replies, split_items
 from .judge_prompt import read_judge_task
 from .passages import Passage, split_passages
 from .phrases import invent
@@ -48,6 +49,9 @@ _GREETING = re.compile(
 
 def reply(prompt: Prompt) -> str:
     """Answers, or judges when the prompt asks for a judgement. Never raises; any prompt gets some reply."""
+    several = split_items(prompt)
+    if several:
+        return join_replies(prompt, {identity: reply(one) for identity, one in several.items()})
     ability = ability_of(prompt.model)
     task = read_judge_task(prompt.messages, prompt.schema, prompt.wants_json)
     if task is not None:
