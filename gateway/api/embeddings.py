@@ -8,16 +8,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from fastapi import APIRouter, Request
+from msgspec import structs
 from starlette.responses import Response
 
 from gateway.api.access import described, gateway_of, principal, read_model
 from gateway.api.embedding_request import EmbedBody, EmbeddingsBody, embedding_call
 from gateway.api.embedding_response import EmbeddingList, PiecewiseResponse, VectorList, openai_list, plain_list
+from gateway.api.once import REPLAY_HEADER, once
 from gateway.api.responses import error_response, unexpected
 from gateway.clock import new_id
 from gateway.embed_pipeline import Embedding
 from gateway.embedding.base import Input
 from gateway.errors import Overloaded, PromptyardError
+from gateway.idempotency.keys import HEADER
+from gateway.types import Call
 
 router = APIRouter(tags=["embeddings"])
 
@@ -74,6 +78,8 @@ async def _answer(
         return error_response(error, call_id)
     handed_over = False
     try:
+        if HEADER in request.headers:
+            return await _once(request, call, body, inputs, show)
         made = await gateway.embed_pipeline.embed(call, inputs(body))
         handed_over = True
         return PiecewiseResponse(made.answer, show(body, made), gateway.release)
@@ -84,3 +90,23 @@ async def _answer(
     finally:
         if not handed_over:
             gateway.release()
+
+
+async def _once(
+    request: Request,
+    call: Call,
+    body: Body,
+    inputs: Callable[[Body], Sequence[Input]],
+    show: Callable[[Body, Embedding], AsyncIterator[bytes]],
+) -> Response:
+    """Under an Idempotency-Key the whole answer is kept, and given again as it was."""
+    gateway = gateway_of(request)
+
+    async def work(call_id: str) -> bytes:
+        made = await gateway.embed_pipeline.embed(structs.replace(call, id=call_id), inputs(body))
+        return b"".join([piece async for piece in show(body, made)])
+
+    asked = body.model_dump(mode="json")
+    data, replayed = await once(gateway, request, call.tenant, asked, call.id, work)
+    headers = {REPLAY_HEADER: "true"} if replayed else {}
+    return Response(data, media_type="application/json", headers=headers)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from gateway.api.access import checked, described, gateway_of, principal, read_json
 from gateway.api.job_request import CompletionJob, JobBody, job_of
 from gateway.api.job_response import ItemPage, JobPage, JobView
+from gateway.api.once import REPLAY_HEADER, once
 from gateway.api.responses import JsonResponse
 from gateway.api.serving import Asker
 from gateway.auth.authenticator import require
@@ -31,9 +32,17 @@ async def create(request: Request) -> Response:
     caller = await principal(request, SCOPE)
     gateway = gateway_of(request)
     value = await read_json(request)
-    # Thousands of items take longer to check than the calls beside them may wait.
-    row = await asyncio.to_thread(accept, gateway, caller, value, new_id("job", gateway.clock))
-    return _json(JobView.of(row), status_code=202, headers={"Location": f"{router.prefix}/{row.id}"})
+
+    async def work(job_id: str) -> bytes:
+        # Thousands of items take longer to check than the calls beside them may wait.
+        row = await asyncio.to_thread(accept, gateway, caller, value, job_id)
+        return JobView.of(row).model_dump_json().encode()
+
+    view, replayed = await once(gateway, request, caller.tenant, value, new_id("job", gateway.clock), work)
+    headers = {"Location": f"{router.prefix}/{JobView.model_validate_json(view).id}"}
+    if replayed:
+        headers[REPLAY_HEADER] = "true"
+    return Response(view, status_code=202, media_type="application/json", headers=headers)
 
 
 def accept(gateway: Gateway, caller: Principal, value: Mapping[str, Any], job_id: str) -> JobRow:

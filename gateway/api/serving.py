@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from starlette.types import Receive, Scope, Send
 
 from gateway.api.access import decode_object
+from gateway.api.once import REPLAY_HEADER
 from gateway.api.patience import Patience
 from gateway.api.responses import RawHeaders, error_headers, unexpected
 from gateway.auth.authenticator import require
@@ -153,7 +154,7 @@ class Answering:
             if call.stream:
                 await self._stream(_again(answer), asked, receive, send, _as_it_is)
             else:
-                headers = [*answer_headers(answer), (b"x-promptyard-replay", b"true")]
+                headers = [*answer_headers(answer), (REPLAY_HEADER.encode(), b"true")]
                 await _send_json(send, 200, headers, self._face.whole(answer))
             return
         recorded = True

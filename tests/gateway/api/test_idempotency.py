@@ -76,3 +76,26 @@ def test_a_key_that_is_none_is_refused(shop: Shop, key: str) -> None:
     headers = {"Idempotency-Key": key.encode("latin-1")}
     response = shop.http.post("/v1/chat/completions", json=body, headers=headers)  # type: ignore[arg-type]
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_a_job_is_accepted_once(shop: Shop) -> None:
+    body = {"kind": "completion", "prompt": shop.prompt, "items": [{"variables": {"question": "Why?"}}]}
+    first, again = (
+        shop.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "j"}).raise_for_status() for _ in range(2)
+    )
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert first.headers["location"] == again.headers["location"] == f"/v1/jobs/{first.json()['id']}"
+    assert again.headers["x-promptyard-replay"] == "true"
+    assert len(shop.http.get("/v1/jobs").json()["jobs"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/embed"])
+def test_embeddings_are_charged_once(shop: Shop, path: str) -> None:
+    body = {"input": ["a", "b"], "model": "text-embedding-3-small"} if path == "/v1/embeddings" else {"texts": ["a"]}
+    first, again = (
+        shop.http.post(path, json=body, headers={"Idempotency-Key": path}).raise_for_status() for _ in range(2)
+    )
+    assert first.content == again.content
+    assert again.headers["x-promptyard-replay"] == "true"
+    assert len(shop.stack.calls(shop.tenant)) == 1
