@@ -88,12 +88,25 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+def from_environment() -> FastAPI:
+    """The application of one worker."""
+    settings = Settings()
+    logs.configure(settings.log_format)
+    return create_app(settings)
+
+
 def main() -> None:
-    """Serve until SIGTERM or SIGINT; calls in flight are finished first, for at most 30 s."""
+    """Serve until SIGTERM or SIGINT; calls in flight are finished first, for at most 30 s.
+
+    Several workers share the port under a parent that replaces those that die. Each has its own connections, spool and
+    metrics; what must be common to all is in Redis and SQL.
+    """
     settings = Settings()
     logs.configure(settings.log_format)
     uvicorn.run(
-        create_app(settings),
+        "gateway.app:from_environment" if settings.workers > 1 else create_app(settings),
+        factory=settings.workers > 1,
+        workers=settings.workers,
         host=settings.host,
         port=settings.port,
         log_level="warning",

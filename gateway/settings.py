@@ -85,6 +85,9 @@ class Settings(BaseSettings, SqlSettings):
     home: Path = Field(Path(".promptyard"), description="Where local state lives.")
     host: str = Field("127.0.0.1", description="Servers bind to loopback unless told otherwise.")
     port: int = 8080
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that answer calls on the port; one that dies is replaced."
+    )
     database_url: str = Field("", description="SQL of the ledger; SQLite under home by default.")
     cache_redis_url: str = Field("redis://127.0.0.1:6379/0", description="Answers; may be emptied at any moment.")
     state_redis_url: str = Field("redis://127.0.0.1:6380/0", description="Routing, epochs, limits; noeviction and AOF.")
