@@ -29,6 +29,7 @@ from gateway.api import (
     prompts,
     responses,
     schema,
+    tools,
 )
 from gateway.api.chat import chat_completions
 from gateway.api.serving import Answering
@@ -44,6 +45,9 @@ ANSWERING: Mapping[str, Answering] = {
     "/v1/chat": completion.chat,
 }
 """The endpoints that answer calls, by path: asked before any routing or middleware."""
+
+
+RESOURCES = (calls, conversations, messages, feedback, documents, tools, embeddings, models, jobs, prompts, health)
 
 
 class GatewayApp(FastAPI):
@@ -83,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(responses.ContainDefects)
     for path, endpoint in ANSWERING.items():
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
-    for resource in (calls, conversations, messages, feedback, documents, embeddings, models, jobs, prompts, health):
+    for resource in RESOURCES:
         app.include_router(resource.router)
     return app
 
