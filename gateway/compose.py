@@ -177,9 +177,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         clock=clock,
     )
     retriever = Retriever(engine, embedder)
-    tools = Toolbox(
-        load_tools(settings.tools), library=retriever, clock=clock, metrics=ToolMetrics(metrics.registry)
-    )
+    tools = Toolbox(load_tools(settings.tools), library=retriever, clock=clock, metrics=ToolMetrics(metrics.registry))
     cache = ExactCache(cache_redis, epochs, clock=clock, entropy=entropy, timeout=settings.redis_timeout)
     spool = Spool(settings.spool_directory, instance, max_bytes=settings.spool_max_bytes, clock=clock)
     recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on", tracing=tracing)

@@ -9,7 +9,7 @@ from gateway.types import CachePolicy, ModelRef, PromptVersion, RetrievalPolicy,
 from tasks.specs.model import PromptSpec
 
 # What decides an answer. Policies of gate and canary, the author and the changelog may change without a new version.
-_BEHAVIOUR = ("name", "template", "variables", "retrieval", "model", "personal")
+_BEHAVIOUR = ("name", "template", "variables", "retrieval", "model", "personal", "tools")
 
 
 def digest(spec: PromptSpec) -> str:
@@ -17,6 +17,8 @@ def digest(spec: PromptSpec) -> str:
     content = spec.model_dump(mode="json", include=set(_BEHAVIOUR))
     for variable in content["variables"].values():
         del variable["description"]  # for people only
+    if not content["tools"]:
+        del content["tools"]  # versions from before there were tools are still what they were
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 
 
@@ -43,9 +45,14 @@ def bundle(spec: PromptSpec, tenant: str) -> PromptVersion:
         if retrieval
         else None,
         cache=CachePolicy(
-            exact=spec.cache.exact, ttl=spec.cache.ttl, above_zero=spec.cache.above_zero, warm_top=spec.cache.warm_top
+            exact=spec.cache.exact,
+            ttl=spec.cache.ttl,
+            above_zero=spec.cache.above_zero,
+            warm_top=spec.cache.warm_top,
+            stale_for=spec.cache.stale_for,
         ),
         total_timeout=spec.model.timeout,
         personal=spec.personal,
         daily_budget_usd=spec.budget.daily_usd,
+        tools=spec.tools,
     )

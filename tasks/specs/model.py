@@ -1,6 +1,7 @@
 """The shape of a prompt.yaml. Every field is checked; an unknown one is an error, because it is usually a typo."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -91,6 +92,9 @@ class CacheSpec(Section):
     ttl: Duration = 86_400.0
     above_zero: bool = Field(False, description="Keep answers above temperature 0 too.")
     warm_top: int = Field(50, ge=0, le=5000)
+    stale_for: Annotated[float, BeforeValidator(seconds), Field(ge=0, le=30 * 86_400.0)] = Field(
+        0.0, description="How long past its TTL an answer may stand in, marked stale, while every provider is down."
+    )
 
 
 class Assertion(Section):
@@ -199,6 +203,14 @@ class Approval(StrEnum):
     REQUIRED = "required"
 
 
+def _offered_by_caller(params: Mapping[str, Any]) -> set[str]:
+    """Names of the tools, in OpenAI's shape, that answer to the caller of the prompt."""
+    offered = params.get("tools")
+    tools = offered if isinstance(offered, list) else []
+    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)]
+    return {str(function.get("name")) for function in functions if isinstance(function, dict)}
+
+
 class PromptSpec(Section):
     """A whole prompt.yaml."""
 
@@ -216,6 +228,7 @@ class PromptSpec(Section):
     gate: GateSpec = Field(default_factory=GateSpec)
     background: BackgroundSpec = Field(default_factory=BackgroundSpec)
     canary: CanarySpec = Field(default_factory=CanarySpec)
+    tools: tuple[str, ...] = Field((), max_length=16, description="Registered tools that the model may call.")
     budget: BudgetSpec = Field(default_factory=BudgetSpec)
     approval: Approval = Approval.NONE
     personal: bool = Field(False, description="Answers are one user's own: no cache keeps them.")
@@ -227,6 +240,16 @@ class PromptSpec(Section):
             raise ValueError(f"{value!r} is not a semantic version such as 1.2.0")
         return value
 
+    @field_validator("tools")
+    @classmethod
+    def _tool_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+                raise ValueError(f"{name!r} cannot be a tool's name: GET /v1/tools lists what is registered")
+        if len(set(value)) < len(value):
+            raise ValueError("a tool is named twice")
+        return value
+
     @field_validator("variables")
     @classmethod
     def _variable_names(cls, value: dict[str, VariableSpec]) -> dict[str, VariableSpec]:
@@ -234,6 +257,14 @@ class PromptSpec(Section):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise ValueError(f"{name!r} cannot be a variable's name: letters, digits and underscores only")
         return value
+
+    @model_validator(mode="after")
+    def _tools_have_what_they_need(self) -> Self:
+        if "search_documents" in self.tools and self.retrieval is None:
+            raise ValueError("search_documents looks into the prompt's collection, which 'retrieval' has to name")
+        if taken := [tool for tool in self.tools if tool in _offered_by_caller(self.model.params)]:
+            raise ValueError(f"model.params offers a tool of its own that is called {taken[0]!r} too")
+        return self
 
     @model_validator(mode="after")
     def _variables_are_declared(self) -> Self:

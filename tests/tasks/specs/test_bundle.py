@@ -17,7 +17,7 @@ SILENT: list[tuple[str, Any]] = [
     ("description", "other"),
     ("changelog", "other"),
     ("variables.question.description", "other"),
-    ("cache", {"ttl": "1h", "warm_top": 3}),
+    ("cache", {"ttl": "1h", "warm_top": 3, "stale_for": "2h"}),
     ("gate.margin", 0.2),
     ("canary", {"steps": [50], "window": "2m"}),
     ("budget", {"daily_usd": 3}),
@@ -43,6 +43,9 @@ AUDIBLE: list[tuple[str, Any]] = [
     ("model.timeout", 10),
     ("model.params", {"seed": 1}),
     ("personal", True),
+    ("tools", ["search_documents"]),
+    ("tools", ["calculate"]),
+    ("tools", ["calculate", "search_documents"]),
 ]
 """What decides an answer."""
 
@@ -71,6 +74,16 @@ def test_the_order_of_mappings_and_ways_of_writing_do_not_matter() -> None:
     assert digest(PromptSpec.model_validate(shuffled)) == BASE
 
 
+def test_the_bundle_says_which_tools_there_are_and_how_long_an_answer_may_stand_in() -> None:
+    spec = PromptSpec.model_validate(changed({"tools": ["calculate", "search_documents"], "cache.stale_for": "2h"}))
+    version = bundle(spec, "acme")
+    assert (version.tools, version.cache.stale_for) == (("calculate", "search_documents"), 7200.0)
+
+
+def test_versions_from_before_there_were_tools_are_still_what_they_were() -> None:
+    assert BASE == "530bdb638d86aa1505b6abe8856f07428a867576fa01fdb3fa33a73a90bb6ddd"
+
+
 @pytest.mark.parametrize(("temperature", "tokens"), [(0.7, 5), (None, None)])
 def test_the_bundle_holds_what_the_gateway_needs(temperature: float | None, tokens: int | None) -> None:
     spec = PromptSpec.model_validate({**changed({}), "model": {"chain": ["a/b", "c/d/e"], "params": {"seed": 1}}})
@@ -81,5 +94,6 @@ def test_the_bundle_holds_what_the_gateway_needs(temperature: float | None, toke
     assert (version.tenant, version.ref, version.digest) == ("acme", "help@1.0.0", digest(spec))
     assert version.chain == (ModelRef("a", "b"), ModelRef("c", "d/e"))
     assert version.retrieval == RetrievalPolicy("help", "{{question}}", 3, "context")
+    assert (version.tools, version.cache.stale_for) == ((), 0.0)
     expected: dict[str, Any] = {"seed": 1, "temperature": temperature, "max_tokens": tokens}
     assert version.params == {key: value for key, value in expected.items() if value is not None}
