@@ -1,7 +1,7 @@
 """What batching background calls saves: the sample prompt's gate made singly, packed, and by batch API.
 
 ``python -m tests.bench batching [--seconds S]``. The provider is the simulator with a usual latency, which works
-``S`` seconds on a batch. How long a real one takes is the provider's business (24 hours at most): that time says nothing.
+``S`` seconds on a batch. How long a real one takes is the provider's business, up to 24 hours: that time says nothing.
 """
 
 import tempfile
