@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -94,6 +93,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 def from_environment() -> FastAPI:
     """The application of one worker."""
+    import uvicorn  # the server, and what reads its command line: not for those who import the application
+
     settings = Settings()
     logs.configure(settings.log_format)
     return create_app(settings)
@@ -105,6 +106,8 @@ def main() -> None:
     Several workers share the port under a parent that replaces those that die. Each has its own connections, spool and
     metrics; what must be common to all is in Redis and SQL.
     """
+    import uvicorn  # the server, and what reads its command line: not for those who import the application
+
     settings = Settings()
     logs.configure(settings.log_format)
     uvicorn.run(
