@@ -35,6 +35,7 @@ from gateway.prompts.watcher import Watcher
 from gateway.providers.breaker import Breaker
 from gateway.providers.build import build_chain
 from gateway.providers.fallback import FallbackChain
+from gateway.providers.redis_board import RedisBoard
 from gateway.providers.retry import RetryBudget
 from gateway.retrieval.documents import Documents
 from gateway.retrieval.search import Retriever, render_passages
@@ -63,6 +64,7 @@ class Gateway:
     state_redis: "Redis"
     pipeline: Pipeline
     providers: FallbackChain
+    breakers: RedisBoard
     embedder: Embedder
     limits: LimitRoom
     tools: Toolbox
@@ -84,11 +86,13 @@ class Gateway:
 
     async def start(self) -> None:
         self.metrics.in_flight.set_function(lambda: self._in_flight)
+        await self.breakers.start()
         await self.watcher.start()
 
     async def stop(self) -> None:
         """Close every connection; safe to call once, after the last answer."""
         await self.watcher.stop()
+        await self.breakers.stop()
         await self.documents.settle()  # a change whose caller has left must not stay committed but unpublished
         await self.close()
 
@@ -181,7 +185,9 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     cache = ExactCache(cache_redis, epochs, clock=clock, entropy=entropy, timeout=settings.redis_timeout)
     spool = Spool(settings.spool_directory, instance, max_bytes=settings.spool_max_bytes, clock=clock)
     recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on", tracing=tracing)
-    providers = build_chain(settings, clock, entropy)
+    breakers = RedisBoard(state_redis, timeout=settings.redis_timeout)
+    gate = limits.models if settings.model_limits else None
+    providers = build_chain(settings, clock, entropy, board=breakers, gate=gate)
     router = Router()
     producer = Producer(
         cache=cache,
@@ -237,6 +243,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         state_redis=state_redis,
         pipeline=pipeline,
         providers=providers,
+        breakers=breakers,
         embedder=embedder,
         limits=limits,
         tools=tools,

@@ -3,11 +3,24 @@
 A message or hint never holds a key, a prompt text or an answer: it may be logged and shown to callers.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
+
+
+class Tried(Protocol):
+    """One try of a provider's model: ``types.Attempt``. ``error`` is a code, empty when it answered."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def latency_ms(self) -> float: ...
+    @property
+    def error(self) -> str: ...
 
 
 class PromptyardError(Exception):
-    """The root. ``hint`` says what to do next; ``retry_after`` is in seconds."""
+    """The root. ``hint`` says what to do next; ``retry_after`` is in seconds; ``attempts`` are what providers did."""
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
@@ -19,6 +32,7 @@ class PromptyardError(Exception):
         self.message = message
         self.hint = hint or self.default_hint
         self.retry_after = retry_after
+        self.attempts: tuple[Tried, ...] = ()
 
 
 # --- the caller's side -------------------------------------------------------------------------------------------
@@ -209,6 +223,8 @@ class ProviderError(PromptyardError):
         super().__init__(message, hint=hint, retry_after=retry_after)
         self.provider = provider
         self.model = model
+        self.partial: Any = None
+        """What a stream had answered before it broke off, as a ``types.Reply``; its usage as far as it was reported."""
 
 
 class ProviderTimeout(ProviderError):
@@ -257,7 +273,10 @@ class ProviderMalformed(ProviderError):
 
 
 class StreamInterrupted(ProviderError):
-    """The provider stopped after the first byte had reached the caller: nobody switches provider now."""
+    """The provider stopped after the first byte had reached the caller: nobody switches provider now.
+
+    ``partial`` is what was delivered.
+    """
 
     code = "stream_interrupted"
     fall_back = False

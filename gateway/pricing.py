@@ -24,8 +24,9 @@ https://platform.claude.com/docs/en/build-with-claude/batch-processing#pricing, 
 def price(provider: str, model: str, usage: Usage, at: float | None = None, *, batched: bool = False) -> Cost:
     """The price of ``usage`` at the time ``at`` (seconds since the epoch; None is now), ``batched`` of a batch API.
 
-    Cached input tokens are charged at their own price where there is one. The unit prices on the result are those of
-    the tier that applied. ``usd`` is None for a model that the data does not know.
+    Input tokens read from or written to the provider's cache are charged at their own prices where there are any. The
+    unit prices on the result are those of the tier that applied. ``usd`` is None for a model that the data does not
+    know, and for usage that is not complete.
     """
     info = _model_info(provider, model)
     if info is None:
@@ -40,15 +41,21 @@ def price(provider: str, model: str, usage: Usage, at: float | None = None, *, b
     unpriced = (input_price is None and usage.input_tokens) or (output_price is None and usage.output_tokens)
     if unpriced or input_price is output_price is None:
         return Cost(input_per_mtok=input_price, output_per_mtok=output_price, data_version=data_version())
-    cached_price = _tier(prices.cache_read_mtok, usage.input_tokens, share)
-    if cached_price is None:
-        cached_price = input_price
-    usd = (
-        (input_price or 0) * (usage.input_tokens - usage.cached_input_tokens)
-        + (cached_price or 0) * usage.cached_input_tokens
-        + (output_price or 0) * usage.output_tokens
-    ) / _MILLION
-    return Cost(usd, input_price, output_price, data_version())
+    if not usage.complete:
+        return Cost(input_per_mtok=input_price, output_per_mtok=output_price, data_version=data_version())
+    read, written, written_1h = usage.cached_input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens
+    total = (input_price or 0) * (usage.input_tokens - read - written) + (output_price or 0) * usage.output_tokens
+    if read or written:
+        read_price = _tier(prices.cache_read_mtok, usage.input_tokens, share)
+        write_price = _tier(prices.cache_write_mtok, usage.input_tokens, share)
+        write_price = input_price if write_price is None else write_price
+        write_1h_price = _tier(prices.cache_write_1h_mtok, usage.input_tokens, share)
+        total += (
+            ((input_price if read_price is None else read_price) or 0) * read
+            + (write_price or 0) * (written - written_1h)
+            + ((write_price if write_1h_price is None else write_1h_price) or 0) * written_1h
+        )
+    return Cost(total / _MILLION, input_price, output_price, data_version())
 
 
 def load() -> str:

@@ -4,7 +4,7 @@ Times are seconds since the epoch, durations are milliseconds where the name end
 money is US dollars as ``Decimal`` (``None`` where the price is unknown, which is never 0).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
@@ -75,6 +75,10 @@ class Usage(Struct, frozen=True):
     output_tokens: int = 0
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    """Those of ``cache_write_tokens`` that are kept for an hour, which costs more."""
+    complete: bool = True
+    """False where the provider broke off before it had reported all: the price is unknown then."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -82,6 +86,8 @@ class Usage(Struct, frozen=True):
             self.output_tokens + other.output_tokens,
             self.cached_input_tokens + other.cached_input_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.complete and other.complete,
         )
 
 
@@ -317,6 +323,8 @@ class Completion(Struct, frozen=True, kw_only=True):
     first_token_timeout: float = 10.0
     background: bool = False
     """Waits its turn, boundedly, where a limit is used up; others are refused at once."""
+    on_attempt: Callable[[ModelRef], None] | None = None
+    """Is told of each link when a request is about to be sent to it: from then on it may cost something."""
 
 
 class Delta(Struct, frozen=True, kw_only=True):

@@ -98,7 +98,7 @@ class Resilient:
                 made += (self._attempt(begun, error.code),)
                 wait = self._wait(error, len(made), deadline)
                 if wait is None:
-                    error.attempts = made  # type: ignore[attr-defined]  # the error tree lies below the types
+                    error.attempts = made
                     raise
                 await self._sleep(wait)
             else:

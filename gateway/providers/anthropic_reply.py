@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from gateway.providers.deltas import MessageAssembler
 from gateway.providers.dialect import Parsed
@@ -52,10 +53,23 @@ def total_usage(reports: list[object]) -> Usage:
     counts: dict[str, int] = {}
     for report in reports:
         if isinstance(report, Mapping):
-            counts |= {name: value for name, value in report.items() if isinstance(value, int) and value >= 0}
+            counts |= _counts(report) | _counts(report.get("cache_creation"))
     read = counts.get("cache_read_input_tokens", 0)
     written = counts.get("cache_creation_input_tokens", 0)
-    return Usage(counts.get("input_tokens", 0) + read + written, counts.get("output_tokens", 0), read)
+    return Usage(
+        counts.get("input_tokens", 0) + read + written,
+        counts.get("output_tokens", 0),
+        read,
+        written,
+        min(written, counts.get("ephemeral_1h_input_tokens", 0)),
+        complete={"input_tokens", "output_tokens"} <= counts.keys(),
+    )
+
+
+def _counts(report: object) -> dict[str, int]:
+    if not isinstance(report, Mapping):
+        return {}
+    return {name: value for name, value in report.items() if isinstance(value, int) and value >= 0}
 
 
 class AnthropicStreamReader:
@@ -77,6 +91,12 @@ class AnthropicStreamReader:
         if self._stop_reason is None:
             return None
         return Parsed(self._assembler.message(), finish_reason(self._stop_reason), total_usage(self._reports))
+
+    def so_far(self) -> Parsed:
+        usage = total_usage(self._reports)
+        # the input is known from the first event; the count of output tokens there is of no use
+        known = usage if self._stop_reason is not None else structs.replace(usage, output_tokens=0, complete=False)
+        return Parsed(self._assembler.message(), "", known)
 
     def _translate(self, event: Any) -> Mapping[str, Any]:
         match event:

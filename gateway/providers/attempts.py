@@ -1,18 +1,19 @@
 """How the tries of a call travel up through composed providers: on the reply, or on the error."""
 
+from typing import cast
+
 from gateway.errors import ProviderError
 from gateway.types import Attempt, ModelRef, Reply
 
 
 def of_error(error: ProviderError) -> tuple[Attempt, ...]:
     """The tries that ended in this error, oldest first; empty when none were recorded."""
-    found: tuple[Attempt, ...] = getattr(error, "attempts", ())
-    return found
+    return cast(tuple[Attempt, ...], error.attempts)
 
 
 def attach(error: ProviderError, tries: tuple[Attempt, ...]) -> ProviderError:
     """The same error, carrying ``attempts``."""
-    error.attempts = tries  # type: ignore[attr-defined]  # the error tree lies below the types and cannot name Attempt
+    error.attempts = tries
     return error
 
 

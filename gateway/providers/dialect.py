@@ -37,6 +37,10 @@ class StreamReader(Protocol):
         """The whole answer; None when the stream ended before the provider said that it was complete."""
         ...
 
+    def so_far(self) -> Parsed:
+        """What came until now, without a finish reason; its usage is ``complete`` if all of it was reported."""
+        ...
+
 
 class Dialect(Protocol):
     """A wire protocol. Implementations are pure."""

@@ -123,6 +123,7 @@ class _Walk:
         interrupted = StreamInterrupted(
             f"{ref} stopped in the middle of its answer ({error.code}).", provider=ref.provider, model=ref.model
         )
+        interrupted.partial = error.partial
         return attempts.attach(interrupted, self._tries)
 
     def exhausted(self) -> ProviderError:

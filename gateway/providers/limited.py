@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from gateway.clock import Clock
-from gateway.errors import ProviderRateLimited
+from gateway.errors import ProviderError, ProviderRateLimited
 from gateway.providers.base import Provider
 from gateway.types import Completion, Delta, Reply, Usage
 
@@ -21,7 +21,10 @@ class ModelGate(Protocol):
         ...
 
     async def settle(self, request: Completion, usage: Usage | None) -> None:
-        """The call that entered is over; ``usage`` is None when it failed. Never raises."""
+        """The call that entered is over; ``usage`` is None when it failed. Never raises.
+
+        Not called for a stream that broke off before its usage was reported: its estimate stays counted.
+        """
         ...
 
 
@@ -57,14 +60,21 @@ class Limited:
     async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         request = await self._enter(request, min(request.total_timeout, request.first_token_timeout))
         usage: Usage | None = None
+        begun = False
         try:
             async with aclosing(self._provider.stream(request)) as deltas:
                 async for delta in deltas:
+                    begun = True
                     if delta.reply is not None:
                         usage = delta.reply.usage
                     yield delta
+        except ProviderError as error:
+            if error.partial is not None and error.partial.usage.complete:
+                usage = error.partial.usage
+            raise
         finally:
-            await self._gate.settle(request, usage)
+            if usage is not None or not begun:
+                await self._gate.settle(request, usage)
 
     async def aclose(self) -> None:
         await self._provider.aclose()

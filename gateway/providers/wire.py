@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.clock import Clock
-from gateway.errors import ProviderMalformed, ProviderTimeout, ProviderUnreachable
+from gateway.errors import ProviderError, ProviderMalformed, ProviderTimeout, ProviderUnreachable
 from gateway.providers import failures
 from gateway.providers.dialect import Connection, Dialect, EventStream, Parsed
 from gateway.types import Completion, Delta, ModelRef, Reply
@@ -24,10 +24,13 @@ class WireProvider:
         self._dialect = dialect
         self._clock = clock
         self._upstream_errors = connection.errors + failures.TRANSPORT_ERRORS
+        self._stream_errors: tuple[type[Exception], ...] = (*self._upstream_errors, ValueError, _Unfinished)
 
     async def complete(self, request: Completion) -> Reply:
         ref = request.ref
         outgoing = self._dialect.encode(request, stream=False)
+        if request.on_attempt is not None:
+            request.on_attempt(ref)
         try:
             payload: object = _decode(await self._connection.ask(outgoing, request.total_timeout))
         except self._upstream_errors as error:
@@ -43,6 +46,8 @@ class WireProvider:
     async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         ref = request.ref
         outgoing = self._dialect.encode(request, stream=True)
+        if request.on_attempt is not None:
+            request.on_attempt(ref)
         reader = self._dialect.reader()
         started = asyncio.get_running_loop().time()
         total_deadline = started + request.total_timeout
@@ -70,29 +75,40 @@ class WireProvider:
                         yield piece
                     held.clear()
             parsed = reader.finish()
-        except self._upstream_errors as error:
-            if isinstance(error, TimeoutError) and not begun:
-                raise ProviderTimeout(
-                    f"{ref} sent no token within {request.first_token_timeout:g} s.",
-                    provider=ref.provider,
-                    model=ref.model,
-                ) from None
-            raise failures.from_exception(error, ref, now=self._clock.now()) from None
-        except ValueError as error:
-            raise _malformed(ref, error) from None
+            if parsed is None:
+                raise _Unfinished
+        except self._stream_errors as error:
+            failure = self._broken(error, request, begun=begun)
+            if begun:
+                failure.partial = _reply(reader.so_far(), ref)
+            raise failure from None
         finally:
             if events is not None:
                 await events.close()
-        if parsed is None:
-            raise ProviderUnreachable(
-                f"{ref} ended the stream before the answer was complete.", provider=ref.provider, model=ref.model
-            )
         for piece in held:
             yield piece
         yield Delta(reply=_reply(parsed, ref))
 
+    def _broken(self, error: Exception, request: Completion, *, begun: bool) -> ProviderError:
+        ref = request.ref
+        if isinstance(error, _Unfinished):
+            return ProviderUnreachable(
+                f"{ref} ended the stream before the answer was complete.", provider=ref.provider, model=ref.model
+            )
+        if isinstance(error, TimeoutError) and not begun:
+            return ProviderTimeout(
+                f"{ref} sent no token within {request.first_token_timeout:g} s.", provider=ref.provider, model=ref.model
+            )
+        if isinstance(error, self._upstream_errors):
+            return failures.from_exception(error, ref, now=self._clock.now())
+        return _malformed(ref, error)
+
     async def aclose(self) -> None:
         await self._connection.aclose()
+
+
+class _Unfinished(Exception):
+    """The stream ended in good order, and too early."""
 
 
 def _has_token(delta: Mapping[str, Any]) -> bool:
@@ -110,5 +126,5 @@ def _reply(parsed: Parsed, ref: ModelRef) -> Reply:
     )
 
 
-def _malformed(ref: ModelRef, error: ValueError) -> ProviderMalformed:
+def _malformed(ref: ModelRef, error: Exception) -> ProviderMalformed:
     return ProviderMalformed(f"{ref} broke its protocol: {error}", provider=ref.provider, model=ref.model)

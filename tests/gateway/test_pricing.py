@@ -27,22 +27,50 @@ MODELS = [
     st.sampled_from(MODELS),
     st.integers(0, 500_000),
     st.integers(0, 20_000),
-    st.floats(0, 1),
+    st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
     st.integers(1_740_000_000, 1_790_000_000),
 )
 def test_it_charges_what_the_price_data_s_own_calculation_charges(
-    named: tuple[str, str], tokens: int, output: int, cached_share: float, at: int
+    named: tuple[str, str], tokens: int, output: int, shares: tuple[float, float, float], at: int
 ) -> None:
     provider, model = named
-    cached = int(tokens * cached_share)
+    read = int(tokens * shares[0])
+    written = int((tokens - read) * shares[1])
+    for_an_hour = int(written * shares[2])
     output = 0 if "embedding" in model else output
     theirs = calc_price(
-        TheirUsage(input_tokens=tokens, output_tokens=output, cache_read_tokens=cached),
+        TheirUsage(
+            input_tokens=tokens,
+            output_tokens=output,
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+            cache_write_1h_tokens=for_an_hour,
+        ),
         model,
         provider_id=provider,
         genai_request_timestamp=datetime.fromtimestamp(at, UTC),
     )
-    assert price(provider, model, Usage(tokens, output, cached), at).usd == theirs.total_price
+    assert price(provider, model, Usage(tokens, output, read, written, for_an_hour), at).usd == theirs.total_price
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "usd"),
+    [
+        ("openai", "gpt-4o", Usage(1000, 100), "0.0035"),
+        ("anthropic", "claude-sonnet-4-20250514", Usage(4740, 255, 0, 4735), "0.02159625"),
+        ("anthropic", "claude-sonnet-4-20250514", Usage(627, 97, 0, 123), "0.00342825"),
+        ("openai", "gpt-5", Usage(100, 200), "0.002125"),
+    ],
+)
+def test_the_examples_of_the_price_data_s_own_documentation(provider: str, model: str, usage: Usage, usd: str) -> None:
+    """Its README, worked out by hand: the second is 5 tokens at $3, 4735 at $3.75 and 255 at $15 a million."""
+    assert price(provider, model, usage, 1_792_000_000.0).usd == Decimal(usd)
+
+
+def test_what_was_not_reported_in_full_has_no_price() -> None:
+    cost = price("openai", "gpt-4.1-mini", Usage(1_000, 0, complete=False))
+    assert cost.usd is None
+    assert cost.input_per_mtok == Decimal("0.4")
 
 
 def test_a_published_example() -> None:

@@ -95,7 +95,7 @@ class OpenAIStreamReader:
     def __init__(self) -> None:
         self._assembler = MessageAssembler()
         self._finish_reason = ""
-        self._usage = Usage()
+        self._usage: Usage | None = None
 
     def feed(self, event: object) -> Mapping[str, Any]:
         if not isinstance(event, Mapping):
@@ -115,14 +115,17 @@ class OpenAIStreamReader:
     def finish(self) -> Parsed | None:
         if not self._finish_reason:
             return None
-        return Parsed(self._assembler.message(), self._finish_reason, self._usage)
+        return Parsed(self._assembler.message(), self._finish_reason, self._usage or Usage(complete=False))
+
+    def so_far(self) -> Parsed:
+        return Parsed(self._assembler.message(), "", self._usage or Usage(complete=False))
 
 
 def read_usage(payload: object) -> Usage:
-    """``usage`` of an answer or chunk; zeros where the server reports nothing."""
+    """``usage`` of an answer or chunk; not ``complete`` where the server reports none."""
     usage = payload.get("usage") if isinstance(payload, Mapping) else None
     if not isinstance(usage, Mapping):
-        return Usage()
+        return Usage(complete=False)
     details = usage.get("prompt_tokens_details")
     cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0
     prompt = _count(usage.get("prompt_tokens"))

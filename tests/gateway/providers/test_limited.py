@@ -125,9 +125,9 @@ async def test_waiting_ends_with_the_time_of_the_call() -> None:
         await Limited(ScriptedProvider(), Shut(), ManualClock()).complete(request)
 
 
-async def test_leaving_a_stream_settles_it() -> None:
+async def test_a_stream_that_is_left_keeps_its_estimate_as_nobody_knows_what_it_used() -> None:
     gate, provider = Gate(), ScriptedProvider()
     stream = Limited(provider, gate, ManualClock()).stream(request_for(REF))
     await anext(stream)
     await stream.aclose()
-    assert (gate.settled, provider.streams_closed) == ([None], 1)
+    assert (gate.settled, provider.streams_closed) == ([], 1)
