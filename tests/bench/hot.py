@@ -62,7 +62,7 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
         here.programs["upstream"] = upstream
         here.start_ledger_writer()
         profile = folder / "profile.json"
-        tracing = {"PROMPTYARD_OTLP_ENDPOINT": here.start_trace_sink(), "PROMPTYARD_TRACE_RATIO": "0.01"}
+        tracing = here.start_trace_sink()
         gateway = here.start_gateway(
             module="tests.bench.profiled_gateway", env={"PROMPTYARD_BENCH_PROFILE": str(profile), **tracing}
         )
@@ -80,8 +80,9 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
         rounds = _measure(here, cases, seconds, console)
         profiles = {case.name: _profile(here, case, seconds, profile) for case in cases if case.program == "gateway"}
         figures = _figures(rounds)
+        traced = here.traced_bytes()
     _print(figures, profiles, console)
-    return {"cases": figures, "profiles": profiles}
+    return {"cases": figures, "profiles": profiles, "traced_bytes": traced}
 
 
 def _cases(gateway: str, peer: str, key: str) -> list[Case]:

@@ -45,8 +45,7 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
         provider, _ = start_upstream(closing, UPSTREAM_MS)
         here = closing.enter_context(stage(folder, provider))
         here.start_ledger_writer()
-        tracing = {"PROMPTYARD_OTLP_ENDPOINT": here.start_trace_sink(), "PROMPTYARD_TRACE_RATIO": "0.01"}
-        gateway = here.start_gateway(env=tracing)
+        gateway = here.start_gateway(env=here.start_trace_sink())
         key = here.key("bench", NEVER_REACHED)
         ways = [_way("upstream", provider, "-"), _way("gateway", gateway, key)]
         with console.status("overhead"):

@@ -81,9 +81,20 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-def children(pid: int) -> list[int]:
-    """Process ids of the direct children."""
+def workers(parent: int) -> list[int]:
+    """The process ids of a gateway's workers, without the child that tracks their parent's resources."""
+    return [pid for pid in _children(parent) if b"spawn_main" in _command_line(pid)]
+
+
+def _children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

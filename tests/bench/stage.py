@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 from sqlalchemy import Engine
 
 from gateway.auth.keys import SCOPES, create_key
 from gateway.clock import SystemClock
 from gateway.ledger.segments import undelivered_bytes
-from gateway.settings import Settings
+from gateway.settings import ChainSettings, Settings
 from gateway.storage.engine import make_engine
 from gateway.types import NO_LIMITS, KeyLimits
 from tests.bench.processes import Program
@@ -35,6 +36,7 @@ class Stage:
     closing: contextlib.ExitStack
     clock: SystemClock = field(default_factory=SystemClock)
     programs: dict[str, Program] = field(default_factory=dict)
+    _trace_sink: str = ""
 
     def pids(self) -> dict[str, int]:
         servers = {"cache Redis": self.cache_redis.pid, "state Redis": self.state_redis.pid}
@@ -64,17 +66,25 @@ class Stage:
     def start_ledger_writer(self) -> Program:
         return self.start("ledger-writer", "gateway.ledger.writer", env=self.environment(0))
 
-    def start_trace_sink(self) -> str:
-        """Where to send spans."""
+    def start_trace_sink(self) -> dict[str, str]:
+        """The variables that send the spans of 1 % of the calls there."""
         port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        self.start("trace sink", "tests.bench.trace_sink", str(port), health=f"{url}/healthz")
-        return f"{url}/v1/traces"
+        self._trace_sink = f"http://127.0.0.1:{port}"
+        self.start("trace sink", "tests.bench.trace_sink", str(port), health=f"{self._trace_sink}/taken")
+        return {"PROMPTYARD_OTLP_ENDPOINT": f"{self._trace_sink}/v1/traces", "PROMPTYARD_TRACE_RATIO": "0.01"}
+
+    def traced_bytes(self) -> int:
+        """What the trace sink was sent. A measurement with traces on that sent none is none."""
+        taken = int(httpx.get(f"{self._trace_sink}/taken", timeout=10).text)
+        assert taken, "no span arrived"
+        return taken
 
     def environment(self, port: int) -> dict[str, str]:
         """The variables that make these settings in another process."""
-        chain = self.settings.chain.model_dump()
-        return environment(self.settings, port) | {"PROMPTYARD_CHAIN": json.dumps(chain)}
+        return environment(self.settings, port) | {
+            "PROMPTYARD_CHAIN": json.dumps(self.settings.chain.model_dump()),
+            "PROMPTYARD_SQL_TIMEOUT": str(self.settings.sql_timeout),
+        }
 
     def undelivered(self) -> int:
         """Bytes of the ledger that are not in SQL yet."""
@@ -97,7 +107,11 @@ def start_upstream(closing: contextlib.ExitStack, latency_ms: float) -> tuple[st
 
 @contextlib.contextmanager
 def stage(directory: Path, providers: str, **changes: Any) -> Iterator[Stage]:
-    """Everything but the gateways. ``providers`` is the upstream's address; ``changes`` are fields of ``Settings``."""
+    """Everything but the gateways. ``providers`` is the upstream's address; ``changes`` are fields of ``Settings``.
+
+    What bounds calls is as users have it, unless it is changed.
+    """
+    changes = {"chain": ChainSettings.model_validate({}), "redis_timeout": 0.25, "sql_timeout": 5.0} | changes
     with contextlib.ExitStack() as closing:
         cache = start_redis(directory / "cache", *CACHE_ROLE)
         closing.callback(cache.stop)
