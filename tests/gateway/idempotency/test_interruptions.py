@@ -194,13 +194,13 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def bereaved(sqlite_url: str, open_engine: Callable[..., Engine]) -> Engine:
+def bereaved(ledger_url: str, open_engine: Callable[..., Engine]) -> Engine:
     """A database whose worker was killed in the middle of its work."""
-    with subprocess.Popen([sys.executable, "-c", _KILLED, sqlite_url], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", _KILLED, ledger_url], stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGKILL)
-    return open_engine(sqlite_url)
+    return open_engine(ledger_url)
 
 
 async def test_kill_minus_nine(bereaved: Engine) -> None:

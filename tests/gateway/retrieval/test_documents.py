@@ -200,10 +200,10 @@ async def test_the_event_is_written_in_the_transaction_of_the_change(
 
 
 async def test_a_commit_of_unknown_outcome_makes_a_new_epoch(
-    sqlite_file: Path, epochs: FakeEpochs, embedder: BrokenEmbedder, open_engine: Callable[..., Engine]
+    ledger_url: str, epochs: FakeEpochs, embedder: BrokenEmbedder, open_engine: Callable[..., Engine]
 ) -> None:
     """The commit went through and its answer was lost: answers made from the old text must not stay valid."""
-    engine = open_engine(f"sqlite:///{sqlite_file}")
+    engine = open_engine(ledger_url)
     documents = Documents(engine, epochs, embedder, ManualClock())
     await documents.put(T, C, "a", title="A", text="one")
     epoch = epochs.current(T, C)

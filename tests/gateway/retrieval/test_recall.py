@@ -23,8 +23,8 @@ TOP_K = 4
 
 
 @pytest.fixture
-def room(sqlite_file: Path) -> tuple[Documents, Retriever]:
-    engine = make_engine(f"sqlite:///{sqlite_file}")
+def room(ledger_url: str) -> tuple[Documents, Retriever]:
+    engine = make_engine(ledger_url)
     embedder = LexicalEmbedder()
     return Documents(engine, FakeEpochs(), embedder, ManualClock()), Retriever(engine, embedder, clock=ManualClock())
 

@@ -1,7 +1,6 @@
 """A verdict whose run dies right after it: the alert and the warm-up are made up for, once."""
 
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tasks.releases.owed import Owed, owing, settle_owed
 from tasks.releases.reconcile import GATING_PATIENCE
 from tasks.releases.stages import Stage
 from tasks.releases.store import Step
+from tests.databases import copy_of, drop
 from tests.tasks.releases.test_crashes import Axe, Killed
 from tests.tasks.releases.traffic import Quality, around, arrive, play
 from tests.tasks.releases.yard import POLICY, Yard
@@ -142,7 +142,7 @@ def test_an_old_debt_is_let_go(small_yard: Yard) -> None:
     ids=["rolled_back", "promoted"],
 )
 def test_killed_at_every_seam_between_verdict_and_follow_up(
-    sqlite_url: str,
+    ledger_url: str,
     tmp_path: Path,
     open_engine: Callable[..., Engine],
     quality: Quality,
@@ -150,7 +150,7 @@ def test_killed_at_every_seam_between_verdict_and_follow_up(
     done: tuple[str, str],
 ) -> None:
     """From the verdict's commit on: the debt is there, and is paid; twice only if it died between paying and noting."""
-    decided = Yard(open_engine(sqlite_url), ManualClock())
+    decided = Yard(open_engine(ledger_url), ManualClock())
     release = decided.canary(policy={**POLICY, "steps": [50, 60]})
     arrive(decided, release, users, quality, random.Random(3))
     decided.clock.advance(200)
@@ -159,10 +159,9 @@ def test_killed_at_every_seam_between_verdict_and_follow_up(
     decided.engine.dispose()
     seam, survived, repeated = 0, False, 0
     while not survived:
-        path = tmp_path / f"seam-{seam}.db"
-        shutil.copy(sqlite_url.removeprefix("sqlite:///"), path)
+        url = copy_of(ledger_url, tmp_path, f"seam-{seam}")
         clock = ManualClock(decided.clock.now())
-        doomed = Yard(open_engine(f"sqlite:///{path}"), clock)
+        doomed = Yard(open_engine(url), clock)
         Axe(doomed.engine, seam)
         diary = Diary()
         try:
@@ -172,14 +171,14 @@ def test_killed_at_every_seam_between_verdict_and_follow_up(
             seam += 1
         doomed.engine.dispose()
         clock.advance(owed.LEASE_SECONDS)
-        repaired = Yard(open_engine(f"sqlite:///{path}"), clock)
+        repaired = Yard(open_engine(url), clock)
         pay(repaired, diary, "the next run")
         assert set(diary.done) == {done}, f"killed at seam {seam}"
         repeated += len(diary.done) - 1
         assert repaired.kinds(release).count("settled") == 1
         assert owed.unsettled(repaired.engine, clock) == []
         repaired.engine.dispose()
-        path.unlink()
+        drop(url)
     assert seam >= 5, "there are reads, a claim and a note to die at"
     assert repeated <= 2
 
