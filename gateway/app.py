@@ -93,8 +93,6 @@ def create_app(settings: Settings) -> FastAPI:
 
 def from_environment() -> FastAPI:
     """The application of one worker."""
-    import uvicorn  # the server, and what reads its command line: not for those who import the application
-
     settings = Settings()
     logs.configure(settings.log_format)
     return create_app(settings)
