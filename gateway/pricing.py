@@ -3,6 +3,7 @@
 The data is looked up once per model; a call then costs three multiplications.
 """
 
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -14,6 +15,8 @@ from genai_prices.types import TieredPrices
 
 from gateway.types import Cost, Usage
 
+_QUARTER = 900
+"""Seconds. Prices change at full hours or at the quarters of one (off-peak prices)."""
 _MILLION = Decimal(1_000_000)
 _IN_BATCH = {"processing": "batch"}
 _BATCH_SHARE = Decimal("0.5")
@@ -28,10 +31,16 @@ def price(provider: str, model: str, usage: Usage, at: float | None = None, *, b
     unit prices on the result are those of the tier that applied. ``usd`` is None for a model that the data does not
     know, and for usage that is not complete.
     """
+    moment = time.time() if at is None else at
+    return _priced(provider, model, usage, int(moment // _QUARTER) * _QUARTER, batched)
+
+
+@lru_cache(maxsize=4096)  # a cached answer has the same usage each time it is served
+def _priced(provider: str, model: str, usage: Usage, at: int, batched: bool) -> Cost:
     info = _model_info(provider, model)
     if info is None:
         return Cost(data_version=data_version())
-    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+    moment = datetime.fromtimestamp(at, UTC)
     listed = batched and _lists_batches(info, moment)
     share = _BATCH_SHARE if batched and not listed else None
     prices = info.get_prices(moment, _IN_BATCH if listed else None)
