@@ -42,11 +42,15 @@ def in_openai_terms(body: Mapping[str, Any], providers: frozenset[str] = frozens
     if provider == "openai" and (limit := translated.pop("max_tokens", None)) is not None:
         translated["max_completion_tokens"] = limit  # its newer models refuse the old name
     if stops := _list(body, "stop_sequences"):
+        if not all(isinstance(stop, str) for stop in stops):
+            raise InvalidRequest("'stop_sequences' must be strings")
         translated["stop"] = stops
     if tools := _list(body, "tools"):
-        translated["tools"] = tools if provider == "anthropic" else [_tool(tool) for tool in tools]
+        functions = [_tool(tool) for tool in tools]
+        translated["tools"] = tools if provider == "anthropic" else functions
     if choice := _object(body, "tool_choice"):
-        translated |= {"tool_choice": choice} if provider == "anthropic" else _tool_choice(choice)
+        chosen = _tool_choice(choice)
+        translated |= {"tool_choice": choice} if provider == "anthropic" else chosen
     return translated | _output(body) | _metadata(body)
 
 
@@ -60,9 +64,12 @@ def _provider(model: object, providers: frozenset[str]) -> str:
 def _system(value: object) -> list[Object]:
     if value is None or value == "" or value == []:
         return []
-    if not isinstance(value, str | list):
+    if isinstance(value, str):
+        return [{"role": "system", "content": value}]
+    parts = _parts(value, "system") if isinstance(value, list) else []
+    if not parts or any(part["type"] != "text" for part in parts):
         raise InvalidRequest("'system' must be a string or a list of text blocks")
-    return [{"role": "system", "content": value if isinstance(value, str) else _parts(value, "system")}]
+    return [{"role": "system", "content": parts}]
 
 
 def _messages(value: object) -> list[Object]:
@@ -177,10 +184,12 @@ def _parts(blocks: Sequence[Any], where: str) -> list[Object]:
                 parts.append(_image(block, f"data:{kind};base64,{data}"))
             case {"type": "image", "source": {"type": "url", "url": str(url)}}:
                 parts.append(_image(block, url))
-            case {"type": str()}:
+            case {"type": str(kind)} if kind != "text":
                 parts.append(dict(block))  # one of Anthropic's own
             case _:
-                raise InvalidRequest(f"{where}: content block {index} must be an object with a 'type'")
+                raise InvalidRequest(
+                    f"{where}: content block {index} must be an object with a 'type', and text with its 'text'"
+                )
     return parts
 
 

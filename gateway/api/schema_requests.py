@@ -19,7 +19,6 @@ ModelName = Annotated[
         examples=["prompt:help-centre", "gpt-4.1-mini", "claude-haiku-4-5"],
     ),
 ]
-Objects = list[dict[str, Any]]
 
 
 class Options(BaseModel):
@@ -67,11 +66,30 @@ class ChatCompletionRequest(Extended):
     n: Literal[1] | None = None
 
 
+class AnthropicBlock(BaseModel):
+    model_config = _OPEN
+
+    type: str
+
+
+class TextBlock(BaseModel):
+    model_config = _OPEN
+
+    type: Literal["text"]
+    text: str
+
+
 class AnthropicMessage(BaseModel):
     model_config = _OPEN
 
     role: Literal["user", "assistant", "system"]
-    content: str | Objects
+    content: str | list[AnthropicBlock]
+
+
+class AnthropicTool(BaseModel):
+    model_config = _OPEN
+
+    name: str
 
 
 class MessagesRequest(Extended):
@@ -79,9 +97,9 @@ class MessagesRequest(Extended):
 
     messages: list[AnthropicMessage] | None = Field(None, description="Follow the template of a managed prompt.")
     max_tokens: Any = Field(None, description="An integer. Left out: the prompt's own, or 1024.")
-    system: str | Objects | None = None
-    stop_sequences: list[Any] | None = None
-    tools: Objects | None = None
+    system: str | list[TextBlock] | None = None
+    stop_sequences: list[str] | None = None
+    tools: list[AnthropicTool] | None = None
     tool_choice: dict[str, Any] | None = None
     output_config: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = Field(None, description="metadata.user_id is the user, unless 'user' says it.")

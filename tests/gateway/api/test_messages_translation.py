@@ -172,19 +172,22 @@ def test_signed_thoughts_are_kept_and_others_are_not() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"system": 1}, {"system": [1]}, {"messages": "x"}, {"messages": [1]}, {"messages": [{"role": "user"}]},
+        {"system": 1}, {"system": [1]}, {"system": [{"type": "image"}]}, {"system": [{"type": "text"}]},
+        {"messages": "x"}, {"messages": [1]}, {"messages": [{"role": "user"}]},
         {"messages": [{"role": "tool", "content": "x"}]}, {"messages": [user({"text": "x"})]},
         {"messages": [user({"type": "tool_result"})]}, {"messages": [assistant({"type": "tool_use", "id": "1"})]},
         {"messages": [assistant(USE | {"input": []})]}, {"tools": {}}, {"tools": [1]}, {"tools": [{"name": "x"}]},
         {"tool_choice": "auto"}, {"tool_choice": {"type": "some"}}, {"tool_choice": {"type": "tool"}},
-        {"stop_sequences": "x"}, {"metadata": 1}, {"metadata": {"user_id": 1}}, {"output_config": 1},
-        {"output_config": {"format": {"type": "json"}}}, {"output_format": {"type": "json_schema"}},
+        {"stop_sequences": "x"}, {"stop_sequences": [1]}, {"metadata": 1}, {"metadata": {"user_id": 1}},
+        {"output_config": 1}, {"output_config": {"format": {"type": "json"}}},
+        {"output_format": {"type": "json_schema"}},
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_wrong_is_said(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("model", ["gpt-4.1", CLAUDE])
+def test_what_is_wrong_is_said(wrong: dict[str, Any], model: str) -> None:
     with pytest.raises(InvalidRequest):
-        in_openai_terms({"model": "gpt-4.1", "messages": [HELLO]} | wrong, PROVIDERS)
+        in_openai_terms({"model": model, "messages": [HELLO]} | wrong, PROVIDERS)
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
