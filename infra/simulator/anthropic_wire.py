@@ -10,7 +10,7 @@ import msgspec
 
 from .generation import ChatCall, Completion, Tool, generate
 from .practice.replying import Prompt
-from .wire import ContentPart, Refusal, bearer, decode, header, server_sent, text_of
+from .wire import ContentPart, Refusal, bearer, decode, halves, header, server_sent, text_of
 
 _PIECES_PER_DELTA = 3
 _ERROR_TYPES = {
@@ -68,9 +68,7 @@ class Messages:
         return msgspec.json.encode(
             self._frame(identity)
             | {
-                "content": [self._tool_use(identity, done)]
-                if done.tool_arguments
-                else [{"type": "text", "text": done.text}],
+                "content": [block.whole for block in _blocks(identity, done)],
                 "stop_reason": _STOP_REASON[done.finish],
                 "stop_sequence": done.stop_sequence,
                 "usage": _usage(done, done.output_tokens),
@@ -83,25 +81,16 @@ class Messages:
             "content": [], "stop_reason": None, "stop_sequence": None, "usage": _usage(done, 1),
         }  # fmt: skip
         found = [server_sent({"type": "message_start", "message": opening}, "message_start")]
-        deltas: list[dict[str, str]]
-        if done.tool_arguments:
-            block = self._tool_use(identity, done) | {"input": {}}
-            deltas = [{"type": "input_json_delta", "partial_json": done.tool_arguments}]
-        else:
-            block = {"type": "text", "text": ""}
-            deltas = [
-                {"type": "text_delta", "text": "".join(done.pieces[start : start + _PIECES_PER_DELTA])}
-                for start in range(0, len(done.pieces), _PIECES_PER_DELTA)
-            ]
-        found.append(
-            server_sent({"type": "content_block_start", "index": 0, "content_block": block}, "content_block_start")
-        )
-        found.append(server_sent({"type": "ping"}, "ping"))
-        for delta in deltas:
-            found.append(
-                server_sent({"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta")
-            )
-        found.append(server_sent({"type": "content_block_stop", "index": 0}, "content_block_stop"))
+        for index, block in enumerate(_blocks(identity, done)):
+            at = {"index": index}
+            opened = {"type": "content_block_start", "content_block": block.opened} | at
+            found.append(server_sent(opened, "content_block_start"))
+            if not index:
+                found.append(server_sent({"type": "ping"}, "ping"))
+            for delta in block.deltas:
+                piece = {"type": "content_block_delta", "delta": delta} | at
+                found.append(server_sent(piece, "content_block_delta"))
+            found.append(server_sent({"type": "content_block_stop"} | at, "content_block_stop"))
         ending = {
             "type": "message_delta",
             "delta": {"stop_reason": _STOP_REASON[done.finish], "stop_sequence": done.stop_sequence},
@@ -114,14 +103,35 @@ class Messages:
     def _frame(self, identity: str) -> dict[str, Any]:
         return {"id": f"msg_{identity}", "type": "message", "role": "assistant", "model": self.model}
 
-    def _tool_use(self, identity: str, done: Completion) -> dict[str, Any]:
-        name = self._call.forced_tool.name if self._call.forced_tool else ""
-        return {
-            "type": "tool_use",
-            "id": f"toolu_{identity}",
-            "name": name,
-            "input": msgspec.json.decode(done.tool_arguments or "{}"),
-        }
+
+class _Block(msgspec.Struct, frozen=True):
+    """A block of content: as it begins in a stream, its pieces, and what it is when it is whole."""
+
+    opened: dict[str, Any]
+    deltas: list[dict[str, str]]
+    whole: dict[str, Any]
+
+
+def _blocks(identity: str, done: Completion) -> list[_Block]:
+    found = []
+    if done.pieces or not done.uses:
+        deltas = [
+            {"type": "text_delta", "text": "".join(done.pieces[start : start + _PIECES_PER_DELTA])}
+            for start in range(0, len(done.pieces), _PIECES_PER_DELTA)
+        ]
+        found.append(_Block({"type": "text", "text": ""}, deltas, {"type": "text", "text": done.text}))
+    for number, use in enumerate(done.uses):
+        opened = {"type": "tool_use", "id": f"toolu_{identity}_{number}", "name": use.name, "input": {}}
+        deltas = [{"type": "input_json_delta", "partial_json": part} for part in halves(use.arguments)]
+        found.append(_Block(opened, deltas, opened | {"input": _input(use.arguments)}))
+    return found
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(arguments, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return {}
 
 
 def read_messages(body: bytes, salt: str) -> Messages:
@@ -141,19 +151,29 @@ def read_messages(body: bytes, salt: str) -> Messages:
     temperature = 1.0 if request.temperature is None else request.temperature
     prompt = Prompt(
         model=request.model,
-        messages=(*system, *((m.role, text_of(m.content)) for m in request.messages)),
+        messages=(*system, *(said for m in request.messages for said in _said(m))),
         temperature=temperature,
         salt=salt if temperature else "",
         wants_json=schema is not None,
         schema=schema if isinstance(schema, dict) else None,
     )
-    return Messages(
-        request, ChatCall(prompt, request.max_tokens, tuple(request.stop_sequences or ()), _forced_tool(request))
-    )
+    names = tuple(str(tool.get("name", "")) for tool in request.tools or ())
+    allowed = (request.tool_choice or {}).get("type") != "none"
+    stops = tuple(request.stop_sequences or ())
+    return Messages(request, ChatCall(prompt, request.max_tokens, stops, _forced_tool(request), names, allowed))
+
+
+def _said(message: Message) -> list[tuple[str, str]]:
+    """(role, text); the results of tools, which a user's turn carries, have a role of their own."""
+    if isinstance(message.content, str):
+        return [(message.role, message.content)]
+    results = [part for part in message.content if part.type == "tool_result"]
+    rest = [part for part in message.content if part.type != "tool_result"]
+    return [("tool", text_of([part])) for part in results] + ([(message.role, text_of(rest))] if rest else [])
 
 
 def _forced_tool(request: MessagesRequest) -> Tool | None:
-    """The tool that `tool_choice` leaves no way around; "auto" is answered in words."""
+    """The tool that `tool_choice` leaves no way around."""
     choice = request.tool_choice or {}
     if choice.get("type") not in ("any", "tool"):
         return None

@@ -11,13 +11,15 @@ from . import tokens
 from .practice.composing import Draft
 from .practice.replying import Prompt, reply
 from .practice.structured import fill_schema
+from .practice.using_tools import ToolUse, summing_up, turn_of
 
+NOTHING_TO_SAY = "I would have to use a tool for that."
 Finish = Literal["stop", "length", "stop_sequence", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that the call forces the model to use; `parameters` is its JSON schema."""
+    """A tool that the model may call; `parameters` is its JSON schema."""
 
     name: str
     parameters: Mapping[str, Any]
@@ -25,24 +27,29 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ChatCall:
-    """A chat request as both protocols mean it. `max_tokens` None: no limit."""
+    """A chat request as both protocols mean it. `max_tokens` None: no limit.
+
+    `tools` are on offer: the model may call any of them, unless `tools_allowed` is false. `forced_tool` it must call.
+    """
 
     prompt: Prompt
     max_tokens: int | None = None
     stops: tuple[str, ...] = ()
     forced_tool: Tool | None = None
+    tools: tuple[str, ...] = ()
+    tools_allowed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What was generated. `pieces` joined are the text; `tool_arguments` is JSON when a tool was forced."""
+    """What was generated. `pieces` joined are the text; `uses` are calls of tools, beside the text or without one."""
 
     pieces: tuple[str, ...]
     finish: Finish
     input_tokens: int
     output_tokens: int
     stop_sequence: str | None = None
-    tool_arguments: str | None = None
+    uses: tuple[ToolUse, ...] = ()
 
     @property
     def text(self) -> str:
@@ -51,10 +58,18 @@ class Completion:
 
 def generate(call: ChatCall) -> Completion:
     """Runs the practice model and applies stop sequences and the token limit."""
-    asked, spoken = _think(call.prompt)
     if call.forced_tool is not None:
         arguments = json.dumps(_arguments(call.forced_tool, call.prompt))
-        return Completion((), "tool", asked, tokens.count(arguments) or 1, tool_arguments=arguments)
+        return _calling("", (ToolUse(call.forced_tool.name, arguments),), call)
+    turn = turn_of(call.prompt.messages, call.tools) if call.tools else None
+    if turn is not None and turn.uses and call.tools_allowed:
+        return _calling(turn.text, turn.uses, call)
+    if turn is None:
+        asked, spoken = _think(call.prompt)
+    else:
+        asked = tokens.count_messages(text for _, text in call.prompt.messages)
+        said = turn.text if not turn.uses else summing_up(call.prompt.messages) or turn.text or NOTHING_TO_SAY
+        spoken = tuple(tokens.pieces(said))
     finish: Finish = "stop"
     stopped_by: str | None = None
     if call.stops:
@@ -67,6 +82,13 @@ def generate(call: ChatCall) -> Completion:
     if call.max_tokens is not None and len(spoken) > call.max_tokens:
         spoken, finish, stopped_by = spoken[: call.max_tokens], "length", None
     return Completion(spoken, finish, asked, len(spoken), stopped_by)
+
+
+def _calling(text: str, uses: tuple[ToolUse, ...], call: ChatCall) -> Completion:
+    asked = tokens.count_messages(text for _, text in call.prompt.messages)
+    pieces = tuple(tokens.pieces(text))
+    written = len(pieces) + sum(tokens.count(use.arguments) or 1 for use in uses)
+    return Completion(pieces, "tool", asked, written, uses=uses)
 
 
 @lru_cache(maxsize=8_192)

@@ -4,7 +4,6 @@ Source of the shapes: the SDK's own types (``openai.types.chat``, ``openai.types
 """
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +11,11 @@ import msgspec
 
 from . import tokens
 from .embedding import dimensions_of, embed
-from .generation import ChatCall, Completion, Tool, generate
+from .generation import ChatCall, Completion, generate
+from .openai_tools import forced_tool, tool_call, tool_names
 from .practice.replying import Prompt
-from .wire import ContentPart, Refusal, bearer, decode, server_sent, text_of
+from .practice.using_tools import ToolUse
+from .wire import ContentPart, Refusal, bearer, decode, halves, server_sent, text_of
 
 MAX_INPUTS = 2_048
 MAX_INPUT_TOKENS = 8_192
@@ -86,8 +87,9 @@ class Chat:
     def body(self, identity: str, created: int) -> bytes:
         done = generate(self._call)
         message: dict[str, Any] = {"role": "assistant", "content": done.text, "refusal": None, "annotations": []}
-        if done.tool_arguments is not None:
-            message |= {"content": None, "tool_calls": [self._tool_call(identity, done)]}
+        if done.uses:
+            calls = [tool_call(identity, number, use) for number, use in enumerate(done.uses)]
+            message |= {"content": done.text or None, "tool_calls": calls}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _FINISH[done.finish]}
         return msgspec.json.encode(
             self._frame("chat.completion", identity, created) | {"choices": [choice], "usage": _usage(done)}
@@ -105,10 +107,13 @@ class Chat:
             )
 
         found = [chunk({"role": "assistant", "content": "", "refusal": None})]
-        if done.tool_arguments is not None:
-            found.append(chunk({"tool_calls": [{"index": 0, **self._tool_call(identity, done)}]}))
         for start in range(0, len(done.pieces), _PIECES_PER_CHUNK):
             found.append(chunk({"content": "".join(done.pieces[start : start + _PIECES_PER_CHUNK])}))
+        for number, use in enumerate(done.uses):
+            opening = {"index": number, **tool_call(identity, number, ToolUse(use.name, ""))}
+            found.append(chunk({"tool_calls": [opening]}))
+            for part in halves(use.arguments):
+                found.append(chunk({"tool_calls": [{"index": number, "function": {"arguments": part}}]}))
         found.append(chunk({}, _FINISH[done.finish]))
         if self._include_usage:
             found.append(server_sent(frame | {"choices": [], "usage": _usage(done)}))
@@ -123,14 +128,6 @@ class Chat:
             "model": self.model,
             "service_tier": "default",
             "system_fingerprint": "fp_practice",
-        }
-
-    def _tool_call(self, identity: str, done: Completion) -> dict[str, Any]:
-        name = self._call.forced_tool.name if self._call.forced_tool else ""
-        return {
-            "id": f"call_{identity}",
-            "type": "function",
-            "function": {"name": name, "arguments": done.tool_arguments},
         }
 
 
@@ -190,7 +187,10 @@ def read_chat(body: bytes, salt: str) -> Chat:
         schema=schema,
     )
     stops = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    return Chat(request, ChatCall(prompt, limit, stops, _forced_tool(request)))
+    forced = forced_tool(request.tools, request.tool_choice)
+    return Chat(
+        request, ChatCall(prompt, limit, stops, forced, tool_names(request.tools), request.tool_choice != "none")
+    )
 
 
 def read_embeddings(body: bytes, salt: str) -> Embeddings:
@@ -226,19 +226,6 @@ def _format(response_format: Mapping[str, Any] | None) -> tuple[bool, Mapping[st
     if kind != "json_schema" or not isinstance(schema, dict):
         raise Refusal(400, "Invalid 'response_format'.", "response_format")
     return True, schema
-
-
-def _forced_tool(request: ChatRequest) -> Tool | None:
-    """The tool that `tool_choice` leaves no way around; "auto" is answered in words."""
-    functions = [t["function"] for t in request.tools or () if isinstance(t.get("function"), dict)]
-    choice = request.tool_choice
-    wanted = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
-    if choice != "required" and wanted is None:
-        return None
-    chosen = next((f for f in functions if wanted in (None, f.get("name"))), None)
-    if chosen is None:
-        raise Refusal(400, "Invalid 'tool_choice': no such tool was given.", "tool_choice")
-    return Tool(str(chosen.get("name", "")), json.loads(json.dumps(chosen.get("parameters") or {})))
 
 
 def _usage(done: Completion) -> dict[str, Any]:

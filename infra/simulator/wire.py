@@ -64,6 +64,12 @@ def text_of(content: str | Sequence[ContentPart] | None) -> str:
     return "\n".join(part.text if part.text is not None else _nested(part.content) for part in content)
 
 
+def halves(text: str) -> tuple[str, str]:
+    """The text in two pieces, as a stream delivers the arguments of a tool."""
+    middle = len(text) // 2
+    return text[:middle], text[middle:]
+
+
 def _nested(content: Any) -> str:
     if isinstance(content, str):
         return content

@@ -90,3 +90,26 @@ def test_errors_reach_the_sdk_as_its_own(base_url: str, anthropic_client: anthro
 
 def test_models_are_listed_in_its_shape(anthropic_client: anthropic.Anthropic) -> None:
     assert "claude-haiku-4-5" in {m.id for m in anthropic_client.models.list()}
+
+
+def test_tools_are_used_in_one_message_whole_and_streamed(anthropic_client: anthropic.Anthropic) -> None:
+    tool = {"name": "calculate", "input_schema": {"type": "object"}}
+    question = "Think aloud: what are 12*7 and 1+1?"
+    whole = _ask(anthropic_client, question, tools=[tool])
+    with anthropic_client.messages.stream(
+        model="claude-haiku-4-5",
+        max_tokens=100,
+        messages=[{"role": "user", "content": question}],
+        tools=[{"name": "calculate", "input_schema": {"type": "object"}}],
+    ) as stream:
+        streamed = stream.get_final_message()
+
+    for done in (whole, streamed):
+        assert (done.stop_reason, [block.type for block in done.content]) == (
+            "tool_use",
+            ["text", "tool_use", "tool_use"],
+        )
+        assert [b.input for b in done.content if b.type == "tool_use"] == [
+            {"expression": "12*7"},
+            {"expression": "1+1"},
+        ]

@@ -1,6 +1,7 @@
 """OpenAI's protocol, seen through the installed SDK."""
 
 import json
+from typing import Any
 
 import httpx
 import openai
@@ -183,3 +184,34 @@ def test_errors_reach_the_sdk_as_its_own(base_url: str, openai_client: openai.Op
 
 def test_the_wrong_method_is_refused(base_url: str) -> None:
     assert httpx.get(f"{base_url}/v1/chat/completions").status_code == 405
+
+
+def test_tools_are_called_in_one_message_whole_and_streamed(openai_client: openai.OpenAI) -> None:
+    tool = {"type": "function", "function": {"name": "calculate", "parameters": {"type": "object"}}}
+    body: dict[str, Any] = {
+        "model": "gpt-4.1",
+        "messages": [{"role": "user", "content": "Think aloud: what are 12*7 and 1+1?"}],
+        "tools": [tool],
+        "temperature": 0,
+    }
+    whole = openai_client.chat.completions.create(**body).choices[0]
+    with openai_client.chat.completions.stream(**body) as stream:
+        streamed = stream.get_final_completion().choices[0]
+
+    for choice in (whole, streamed):
+        assert (choice.finish_reason, choice.message.content) == ("tool_calls", "Let me see.")
+        calls = [call.function.arguments for call in choice.message.tool_calls or []]
+        assert [json.loads(call) for call in calls] == [{"expression": "12*7"}, {"expression": "1+1"}]
+
+    answered = [
+        *body["messages"],
+        whole.message.model_dump(exclude_none=True),
+        *(
+            {"role": "tool", "tool_call_id": call.id, "content": str(n)}
+            for n, call in enumerate(whole.message.tool_calls or [], 84)
+        ),
+    ]
+    told = openai_client.chat.completions.create(**body | {"messages": answered}).choices[0].message
+    assert (told.content, told.tool_calls) == ("The result is 84. The result is 85.", None)
+    barred = openai_client.chat.completions.create(**body, tool_choice="none").choices[0].message
+    assert barred.tool_calls is None
