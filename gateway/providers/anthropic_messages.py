@@ -1,27 +1,30 @@
 """OpenAI's chat messages as Anthropic's system prompt and turns. Pure."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from gateway.errors import ProviderRejectedRequest
-from gateway.providers.failures import lacks
+from gateway.providers.failures import lacks, malformed
 from gateway.types import Completion, Message
 
 Blocks = list[dict[str, Any]]
+_PARTS = frozenset({"text", "refusal", "image_url", "image", "document", "search_result"})
 _DATA_URL = re.compile(r"data:(image/(?:jpeg|png|gif|webp));base64,(.+)", re.DOTALL)
 
 
 def translate_messages(request: Completion) -> tuple[str | Blocks, list[dict[str, Any]]]:
     """``(system, messages)``. System and developer messages, wherever they stand, make up the system prompt.
 
-    Raises ``ProviderLacksFeature`` for content that Anthropic does not take and ``ProviderRejectedRequest`` for tool
-    calls whose arguments are not a JSON object.
+    Raises ``ProviderLacksFeature`` for content that Anthropic does not take, and ``ProviderRejectedRequest`` for
+    messages that are not of OpenAI's shape.
     """
     system: Blocks = []
     turns: list[dict[str, Any]] = []
     for message in request.messages:
+        if not isinstance(message, Mapping):
+            raise malformed(request, "a message must be an object")
         role = message.get("role")
         if role in ("system", "developer"):
             system += _content(request, message.get("content"))
@@ -31,8 +34,10 @@ def translate_messages(request: Completion) -> tuple[str | Blocks, list[dict[str
             _append(turns, "assistant", _assistant(request, message))
         elif role == "tool":
             _append(turns, "user", [_tool_result(request, message)])
-        else:
+        elif role == "function":
             raise lacks(request, "this role of a message")
+        else:
+            raise malformed(request, "the role of a message must be one of those of chat completions")
     if not turns and system:
         turns, system = [{"role": "user", "content": system}], []  # OpenAI takes a lone system message
     for turn in turns:
@@ -70,7 +75,7 @@ def _content(request: Completion, content: object) -> Blocks:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     if not isinstance(content, list | tuple):
-        raise lacks(request, "this kind of content")
+        raise malformed(request, "the content of a message must be a string or a list of parts")
     return [_part(request, part) for part in content]
 
 
@@ -84,8 +89,10 @@ def _part(request: Completion, part: Any) -> dict[str, Any]:
             block = {"type": "image", "source": _image_source(request, url)}
         case {"type": "image" | "document" | "search_result", "source": _}:
             return dict(part)  # one of Anthropic's own
-        case _:
+        case {"type": str(kind)} if kind not in _PARTS:
             raise lacks(request, "this kind of content")
+        case _:
+            raise malformed(request, "a part of a content must have a type and what belongs to it")
     if "cache_control" in part:
         block["cache_control"] = part["cache_control"]
     return block
@@ -103,12 +110,17 @@ def _assistant(request: Completion, message: Message) -> Blocks:
     blocks = [block for block in _content(request, message.get("content")) if block.get("text") != ""]
     if not blocks and isinstance(refusal := message.get("refusal"), str) and refusal:
         blocks = [{"type": "text", "text": refusal}]
-    for call in message.get("tool_calls") or ():
+    calls = message.get("tool_calls") or ()
+    if not isinstance(calls, list | tuple):
+        raise malformed(request, "tool_calls must be a list")
+    for call in calls:
         match call:
             case {"id": str(identity), "function": {"name": str(name), "arguments": str(arguments)}}:
                 blocks.append({"type": "tool_use", "id": identity, "name": name, "input": _input(request, arguments)})
-            case _:
+            case {"type": "custom"}:
                 raise lacks(request, "this kind of tool call")
+            case _:
+                raise malformed(request, "a tool call must have an id and a function with name and arguments")
     return blocks
 
 
@@ -116,13 +128,15 @@ def _input(request: Completion, arguments: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(arguments or "{}", type=dict[str, Any])
     except msgspec.MsgspecError:
-        raise ProviderRejectedRequest(
-            "The arguments of a tool call are not a JSON object.",
-            provider=request.ref.provider,
-            model=request.ref.model,
-        ) from None
+        raise malformed(request, "the arguments of a tool call must be a JSON object") from None
 
 
 def _tool_result(request: Completion, message: Message) -> dict[str, Any]:
-    content = _simplest(_content(request, message.get("content")))
-    return {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": content}
+    identity = message.get("tool_call_id")
+    if not isinstance(identity, str):
+        raise malformed(request, "the message of a tool must have a tool_call_id")
+    return {
+        "type": "tool_result",
+        "tool_use_id": identity,
+        "content": _simplest(_content(request, message.get("content"))),
+    }

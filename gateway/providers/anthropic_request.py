@@ -7,12 +7,12 @@ top_k, output_config ...) work, and it refuses what it does not know.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.providers.anthropic_messages import translate_messages
 from gateway.providers.dialect import Outgoing
-from gateway.providers.failures import lacks
+from gateway.providers.failures import lacks, malformed
 from gateway.types import Completion
 
 DEFAULT_MAX_TOKENS = 1024
@@ -37,7 +37,10 @@ _ONLY_JSON = "Answer with a single JSON object and with nothing before or after 
 
 
 def translate_request(request: Completion, *, stream: bool) -> Outgoing:
-    """Raises ``ProviderLacksFeature`` for what Anthropic cannot express."""
+    """Raises ``ProviderLacksFeature`` for what Anthropic cannot express.
+
+    What is malformed, so that nobody could, raises ``ProviderRejectedRequest``.
+    """
     params = request.params
     _refuse_what_is_missing(request)
     system, messages = translate_messages(request)
@@ -81,32 +84,47 @@ def sampling_parameters(model: str, params: Mapping[str, Any]) -> dict[str, Any]
 
 def _refuse_what_is_missing(request: Completion) -> None:
     params = request.params
-    if params.get("n") not in (None, 1):
+    number = params.get("n")
+    if number is not None and not isinstance(number, int):
+        raise malformed(request, "n must be a whole number")
+    if number not in (None, 1):
         raise lacks(request, "n > 1")
     for name in ("logprobs", "top_logprobs", "audio", "functions", "function_call", "web_search_options"):
         if params.get(name):
             raise lacks(request, name)
-    if set(params.get("modalities") or ()) - {"text"}:
+    if set(_strings(request, "modalities")) - {"text"}:
         raise lacks(request, "modalities other than text")
 
 
 def _stop_sequences(request: Completion) -> list[str]:
     stop = request.params.get("stop")
-    stops = [stop] if isinstance(stop, str) else list(stop or ())
+    stops = [stop] if isinstance(stop, str) else _strings(request, "stop")
     if any(not text.strip() for text in stops):
         raise lacks(request, "stop sequences of white space")
     return stops
 
 
+def _strings(request: Completion, name: str) -> list[str]:
+    value = request.params.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise malformed(request, f"{name} must be a list of strings")
+    return list(value)
+
+
 def _format(request: Completion, body: Mapping[str, Any], system: str | list[dict[str, Any]]) -> dict[str, Any]:
     """``system`` and ``output_config`` for the response format."""
-    wanted = request.params.get("response_format") or {"type": "text"}
-    kind = wanted.get("type")
+    wanted = request.params.get("response_format")
+    if wanted is None:
+        wanted = {"type": "text"}
+    if not isinstance(wanted, Mapping) or not isinstance(kind := wanted.get("type"), str):
+        raise malformed(request, "response_format must be an object with a type")
     extra: dict[str, Any] = {}
     if kind == "json_schema":
-        schema = (wanted.get("json_schema") or {}).get("schema")
-        if not isinstance(schema, Mapping):
-            raise lacks(request, "a json_schema without a schema")
+        schema = _schema(request, wanted.get("json_schema"))
+        if not isinstance(body.get("output_config") or {}, Mapping):
+            raise malformed(request, "output_config must be an object")
         output_format = {"type": "json_schema", "schema": schema}
         extra["output_config"] = {**(body.get("output_config") or {}), "format": output_format}
     elif kind == "json_object":
@@ -120,8 +138,20 @@ def _format(request: Completion, body: Mapping[str, Any], system: str | list[dic
     return extra
 
 
+def _schema(request: Completion, json_schema: object) -> Mapping[str, Any]:
+    if not isinstance(json_schema, Mapping):
+        raise malformed(request, "response_format.json_schema must be an object")
+    if "schema" not in json_schema:
+        raise lacks(request, "a json_schema without a schema")
+    if not isinstance(schema := json_schema["schema"], Mapping):
+        raise malformed(request, "response_format.json_schema.schema must be an object")
+    return schema
+
+
 def _tools(request: Completion) -> dict[str, Any]:
-    tools: Sequence[Mapping[str, Any]] = request.params.get("tools") or ()
+    tools = request.params.get("tools")
+    if tools is not None and not isinstance(tools, list | tuple):
+        raise malformed(request, "tools must be a list")
     if not tools:
         return {}
     body: dict[str, Any] = {"tools": [_tool(request, tool) for tool in tools]}
@@ -133,16 +163,22 @@ def _tools(request: Completion) -> dict[str, Any]:
     return body
 
 
-def _tool(request: Completion, tool: Mapping[str, Any]) -> dict[str, Any]:
-    function = tool.get("function")
-    if tool.get("type") == "function" and isinstance(function, Mapping):
+def _tool(request: Completion, tool: object) -> dict[str, Any]:
+    if not isinstance(tool, Mapping):
+        raise malformed(request, "a tool must be an object")
+    if tool.get("type") == "function":
+        function = tool.get("function")
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise malformed(request, "the function of a tool must be an object with a name")
         translated = {
             "name": function.get("name"),
             "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
         }
         return translated | {name: function[name] for name in ("description", "strict") if function.get(name)}
-    if "custom" in tool or "name" not in tool:
-        raise lacks(request, "this kind of tool")
+    if not isinstance(tool.get("name"), str):
+        if isinstance(tool.get("type"), str):
+            raise lacks(request, "this kind of tool")
+        raise malformed(request, "a tool must have a type")
     return dict(tool)  # one of Anthropic's own
 
 
@@ -158,5 +194,7 @@ def _tool_choice(request: Completion, choice: Any) -> dict[str, Any] | None:
             return {"type": "tool", "name": name}
         case {"type": "auto" | "any" | "none" | "tool"}:
             return dict(choice)
-        case _:
+        case {"type": str(kind)} if kind != "function":
             raise lacks(request, "this tool_choice")
+        case _:
+            raise malformed(request, "tool_choice must be a known word or an object that names a tool")

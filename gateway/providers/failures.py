@@ -91,6 +91,12 @@ def lacks(request: Completion, what: str) -> ProviderLacksFeature:
     return ProviderLacksFeature(f"{ref} does not know {what}.", provider=ref.provider, model=ref.model)
 
 
+def malformed(request: Completion, what: str) -> ProviderRejectedRequest:
+    """For a request that no provider would take; ``what`` says what it should be, never what it is."""
+    ref = request.ref
+    return ProviderRejectedRequest(f"The request is malformed: {what}.", provider=ref.provider, model=ref.model)
+
+
 def from_exception(error: BaseException, ref: ModelRef, *, now: float) -> ProviderError:
     """The project's error for one of ``TRANSPORT_ERRORS`` or an SDK's; ``now``: seconds since the epoch."""
     if isinstance(error, Refused):

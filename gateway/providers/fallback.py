@@ -9,6 +9,7 @@ from gateway.clock import Clock
 from gateway.errors import ChainExhausted, ProviderError, ProviderUnknownModel, StreamInterrupted
 from gateway.providers import attempts
 from gateway.providers.base import Provider
+from gateway.providers.failures import ProviderLacksFeature
 from gateway.types import Attempt, Completion, Delta, ModelRef, Reply
 
 
@@ -16,7 +17,8 @@ class FallbackChain:
     """A Provider that asks the links of ``request.chain`` in order, within ``request.total_timeout`` for all of them.
 
     Raises ``ChainExhausted`` when every link failed, or the error itself when no other link could help (the request is
-    wrong). Either carries ``attempts``, every try of every link; so does the reply of a link that answered.
+    wrong) or when no link could even express the request. Either carries ``attempts``, every try of every link; so does
+    the reply of a link that answered.
     """
 
     name = "chain"
@@ -89,6 +91,8 @@ class _Walk:
         self._link_started = clock.monotonic()
         self._tries: tuple[Attempt, ...] = ()
         self._retry_after: list[float] = []
+        self._lacking: ProviderError | None = None
+        self._lacked = 0
 
     def links(self, *, streaming: bool = False) -> Iterator[Completion]:
         """The request for each link in turn, while there is time."""
@@ -127,12 +131,17 @@ class _Walk:
         return attempts.attach(interrupted, self._tries)
 
     def exhausted(self) -> ProviderError:
+        if self._lacking is not None and len(self._tries) == self._lacked:
+            return attempts.attach(self._lacking, self._tries)  # the caller's to change, and no outage
         told = "; ".join(f"{a.provider}/{a.model}: {a.error}" for a in self._tries) or "there was nobody to ask"
         error = ChainExhausted(f"No provider answered: {told}.", retry_after=min(self._retry_after, default=None))
         return attempts.attach(error, self._tries)
 
     def _note(self, error: ProviderError, ref: ModelRef) -> None:
         self._tries += attempts.failed(error, ref, self._latency_ms())
+        if isinstance(error, ProviderLacksFeature):
+            self._lacking = error
+            self._lacked += 1
         if error.retry_after is not None:
             self._retry_after.append(error.retry_after)
 

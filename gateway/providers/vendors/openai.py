@@ -13,6 +13,7 @@ from gateway.clock import Clock
 from gateway.errors import ProviderRejectedRequest
 from gateway.providers.deltas import MessageAssembler
 from gateway.providers.dialect import EventStream, Outgoing, Parsed
+from gateway.providers.failures import malformed
 from gateway.providers.plain_post import PlainPost
 from gateway.providers.wire import WireProvider
 from gateway.settings import ChainSettings, ProviderSettings
@@ -62,6 +63,8 @@ class OpenAIDialect:
         if request.params.get("n") not in (None, 1):
             ref = request.ref
             raise ProviderRejectedRequest("Only n=1 is served.", provider=ref.provider, model=ref.model)
+        if not all(isinstance(message, Mapping) for message in request.messages):
+            raise malformed(request, "a message must be an object")
         body: dict[str, Any] = {
             **request.params,
             "model": request.ref.model,
@@ -70,7 +73,10 @@ class OpenAIDialect:
         body.pop("stream", None)
         if stream:
             body["stream"] = True
-            body["stream_options"] = {**(request.params.get("stream_options") or {}), "include_usage": True}
+            options = request.params.get("stream_options") or {}
+            if not isinstance(options, Mapping):
+                raise malformed(request, "stream_options must be an object")
+            body["stream_options"] = {**options, "include_usage": True}
         else:
             body.pop("stream_options", None)
         return Outgoing(body)

@@ -177,7 +177,7 @@ def test_what_would_change_the_answer_s_shape_is_never_dropped_in_silence(params
         ({"role": "function", "name": "x", "content": "y"}, ProviderLacksFeature),
         ({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}, ProviderLacksFeature),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///x"}}]}, ProviderLacksFeature),
-        ({"role": "user", "content": 3}, ProviderLacksFeature),
+        ({"role": "user", "content": 3}, ProviderRejectedRequest),
         (
             {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "w", "arguments": "{secret"}}]},
             ProviderRejectedRequest,
