@@ -58,7 +58,7 @@ class Arguments:
         where and never what.
         """
         try:
-            model = self._model.model_validate_json(given or b"{}")
+            model = self._model.model_validate_json(given or b"{}", strict=True, extra="forbid")  # nested models too
         except ValidationError as error:
             raise InvalidRequest(_problems(error), hint="GET /v1/tools shows the schema.") from None
         return {name: getattr(model, f"argument_{number}") for number, name in enumerate(self._names)}
