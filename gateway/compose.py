@@ -167,7 +167,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         settings.state_redis_url, timeout=settings.redis_timeout, connections=settings.redis_connections, guarded=True
     )
     metrics = Metrics()
-    tracing = build_tracing(settings, clock, entropy, instance)
+    tracing = build_tracing(settings, clock, random.Random(), instance)  # noqa: S311 (which calls are looked at is no secret)
     embedder = build_embedder(settings)
     state_line = RedisLine(state_redis, timeout=settings.redis_timeout)
     epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout, line=state_line)
