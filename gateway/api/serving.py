@@ -23,7 +23,9 @@ from gateway.errors import (
     BodyTooLarge,
     BudgetExhausted,
     ClientGone,
+    Conflict,
     MalformedBody,
+    NotFound,
     Overloaded,
     PromptyardError,
     RateLimited,
@@ -44,6 +46,9 @@ STALLED_SECONDS = 30.0
 """A caller that takes nothing off a stream for so long is treated as gone."""
 LARGE = 65_536
 _BODIES = Patience(BODY_SECONDS)
+
+_NEVER_RECORDED = (Overloaded, RateLimited, BudgetExhausted, NotFound, Conflict)
+"""Refusals that come before the ledger hears of a call."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _JSON = (b"content-type", b"application/json")
@@ -161,7 +166,7 @@ class Answering:
         try:
             asked = structs.replace(asked, call=structs.replace(call, id=claim.call_id))
             await self._admitted(gateway, asked, receive, send, claim)
-        except (Overloaded, RateLimited, BudgetExhausted):
+        except _NEVER_RECORDED:
             recorded = False
             raise
         finally:
