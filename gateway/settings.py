@@ -16,7 +16,7 @@ class ProviderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    protocol: Literal["openai", "anthropic"] = "openai"
+    protocol: str = Field("openai", pattern="^[a-z][a-z0-9_]*$", description="A module of gateway/providers/vendors.")
     base_url: str = ""
     api_key: SecretStr = SecretStr("")
 

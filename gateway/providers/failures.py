@@ -100,6 +100,8 @@ def malformed(request: Completion, what: str) -> ProviderRejectedRequest:
 def from_exception(error: BaseException, ref: ModelRef, *, now: float) -> ProviderError:
     """The project's error for one of ``TRANSPORT_ERRORS`` or an SDK's; ``now``: seconds since the epoch."""
     if isinstance(error, Refused):
+        if error.status < 300:
+            return from_body(error.body, ref)
         return from_status(error.status, error.headers, error.body, ref, now=now)
     response = getattr(error, "response", None)
     body = getattr(error, "body", None)

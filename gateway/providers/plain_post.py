@@ -13,6 +13,8 @@ MAX_CONNECTIONS = 512
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 _KEEP_ALIVE = 15.0
 _NEVER = 1e9
+_BUFFER = 1024 * 1024
+"""Bytes of an answer that may wait to be read; a line of a stream may be twice as long."""
 
 
 class Refused(Exception):
@@ -57,24 +59,48 @@ class PlainPost:
         Raises ``Refused``, ``AnswerTooLarge``, ``aiohttp.ClientError``, ``TimeoutError`` and ``UnicodeEncodeError``.
         Cancelling it closes the connection.
         """
-        session = self._session or self._open()
-        limits = aiohttp.ClientTimeout(
-            total=seconds,
-            connect=self._connect_timeout,
-            sock_connect=self._connect_timeout,
-            ceil_threshold=_NEVER,  # by default aiohttp rounds time-outs over 5 s up to whole seconds
-        )
-        async with session.post(
-            self._url, data=msgspec.json.encode(body), headers=headers or None, allow_redirects=False, timeout=limits
-        ) as response:
+        async with await self._post(body, headers, total=seconds) as response:
             answer = await _read(response)
             if 200 <= response.status < 300:
                 return answer
             raise Refused(response.status, response.headers, _json(answer))
 
+    async def listen(
+        self, body: Mapping[str, object], silence: float, headers: Mapping[str, str] | None = None
+    ) -> aiohttp.ClientResponse:
+        """A successful answer of which the body is still to come; ``close`` it. For the rest as ``send``.
+
+        ``silence`` bounds the seconds between two pieces; the whole is the caller's to bound, in time and in size.
+        """
+        response = await self._post(body, headers, sock_read=silence)
+        if 200 <= response.status < 300:
+            return response
+        async with response:
+            raise Refused(response.status, response.headers, _json(await _read(response)))
+
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+    async def _post(
+        self,
+        body: Mapping[str, object],
+        headers: Mapping[str, str] | None,
+        *,
+        total: float | None = None,
+        sock_read: float | None = None,
+    ) -> aiohttp.ClientResponse:
+        session = self._session or self._open()
+        limits = aiohttp.ClientTimeout(
+            total=total,
+            connect=self._connect_timeout,
+            sock_connect=self._connect_timeout,
+            sock_read=sock_read,
+            ceil_threshold=_NEVER,  # by default aiohttp rounds time-outs over 5 s up to whole seconds
+        )
+        return await session.post(
+            self._url, data=msgspec.json.encode(body), headers=headers or None, allow_redirects=False, timeout=limits
+        )
 
     def _open(self) -> aiohttp.ClientSession:
         secure = self._url.scheme == "https"
@@ -86,6 +112,7 @@ class PlainPost:
                 ssl=httpx2.create_ssl_context() if secure else True,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_BUFFER,
             headers=self._headers,
             proxy=environment_proxy(self._url),  # aiohttp's own look-up starts a thread for every request
         )
