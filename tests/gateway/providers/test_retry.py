@@ -22,17 +22,23 @@ class Rig:
     """A Retrying before a scripted provider; waiting moves the clock."""
 
     def __init__(
-        self, *steps: ProviderError | None, takes: float = 0.0, cut_after: int = 0, ratio: float = 1.0
+        self,
+        *steps: ProviderError | None,
+        takes: float = 0.0,
+        cut_after: int = 0,
+        ratio: float = 1.0,
+        max_attempts: int = 3,
+        seed: int = 7,
     ) -> None:
         self.clock = ManualClock()
         self.waits: list[float] = []
         self.provider = ScriptedProvider(*steps, clock=self.clock, takes=takes, cut_after=cut_after)
         self.retrying = Retrying(
             self.provider,
-            max_attempts=3,
+            max_attempts=max_attempts,
             budget=RetryBudget(ratio),
             clock=self.clock,
-            entropy=random.Random(7),
+            entropy=random.Random(seed),
             base=0.1,
             cap=2.0,
             sleep=self.wait,
@@ -131,3 +137,34 @@ def test_retries_stay_under_the_reserve_and_the_share_of_calls(is_call: list[boo
             retries += 1
         assert retries <= 10 + ratio * calls + 1e-6
     assert retries >= min(10, is_call.count(False))
+
+
+async def test_pauses_grow_with_full_jitter_up_to_the_cap() -> None:
+    pauses: list[list[float]] = [[] for _ in range(7)]
+    for seed in range(40):
+        rig = Rig(*[ProviderOverloaded("x")] * 7, None, max_attempts=8, seed=seed)
+        await rig.retrying.complete(request_for(total=1e6))
+        for number, pause in enumerate(rig.waits):
+            pauses[number].append(pause)
+    for number, drawn in enumerate(pauses):
+        bound = min(2.0, 0.1 * 2**number)
+        assert all(0 <= pause <= bound for pause in drawn)
+        assert min(drawn) < bound / 4
+        assert max(drawn) > bound * 3 / 4
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_in_an_outage_all_calls_together_retry_no_more_than_the_budget(streaming: bool) -> None:
+    rig = Rig(ProviderOverloaded("x"), ratio=0.2)
+    for _ in range(100):
+        with pytest.raises(ProviderOverloaded):
+            await (collect(rig.retrying.stream(request_for())) if streaming else rig.retrying.complete(request_for()))
+    retries = len(rig.provider.requests) - 100
+    assert 10 < retries <= 10 + 0.2 * 100
+
+
+async def test_retry_after_that_leaves_no_time_is_told_to_the_caller() -> None:
+    rig = Rig(ProviderRateLimited("x", retry_after=20.0))
+    with pytest.raises(ProviderRateLimited) as caught:
+        await rig.retrying.complete(request_for(total=30.0))
+    assert (caught.value.retry_after, rig.waits) == (20.0, [])
