@@ -150,7 +150,7 @@ class Pipeline:
         What was shared has a trail of its own. Whoever is told of it first books it: the leader may have left.
         """
         call = trail.call
-        if not _may_share(call):
+        if not (_may_share(call) and self._producer.may_share(call)):
             return await self._producer.produce(call, trail), Layer.NONE
         shared = Trail(call=call, begun=trail.begun)
 

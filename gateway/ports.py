@@ -125,6 +125,10 @@ class Toolbox(Protocol):
         """Whether the tools that it calls give the same results again, so that an answer may be kept."""
         ...
 
+    def shareable(self, names: Sequence[str]) -> bool:
+        """Whether identical calls in flight may share what these tools do."""
+        ...
+
     async def run(self, call: Call, message: Message) -> ToolRound:
         """Execute them; a tool that fails says so to the model. Bounded in time and size."""
         ...

@@ -73,6 +73,11 @@ class Producer:
         self._show_passages = show_passages
         self._clock = clock
 
+    def may_share(self, call: Call) -> bool:
+        """Whether identical calls in flight may be one, as far as tools are concerned."""
+        names = _tools_of(call)
+        return not names or self._tools.shareable(names)
+
     async def ground(self, call: Call, trail: Trail) -> Call:
         """Fetch the documents and render the template with them."""
         version = call.version

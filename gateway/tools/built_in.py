@@ -11,7 +11,7 @@ from gateway.tools.context import ToolContext, ToolRefusal
 from gateway.tools.registry import tool
 
 
-@tool
+@tool(shareable=True)
 async def search_documents(
     context: ToolContext,
     query: Annotated[str, Field(min_length=1, max_length=2_000, description="What to look for, in plain words.")],
@@ -28,7 +28,7 @@ async def search_documents(
     ]
 
 
-@tool
+@tool(shareable=True)
 def current_time(
     context: ToolContext,
     timezone: Annotated[str, Field(max_length=64, description="An IANA name such as Europe/Paris.")] = "UTC",

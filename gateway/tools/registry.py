@@ -35,6 +35,8 @@ class Tool:
     arguments: Arguments = field(repr=False)
     repeatable: bool
     """The same arguments give the same result, whenever and for whomever: answers made with it may be cached."""
+    shareable: bool
+    """Identical calls in flight may share one result: it has no effect and says nothing that is one caller's own."""
     timeout: float
     """Seconds."""
 
@@ -55,28 +57,29 @@ class Tool:
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
-def tool(*, name: str = ..., repeatable: bool = ..., timeout: float = ...) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(*, name: str = ..., repeatable: bool = ..., shareable: bool | None = ..., timeout: float = ...) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
     /,
     *,
     name: str = "",
     repeatable: bool = False,
+    shareable: bool | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a function, plain (it runs in a thread) or async. Raises ToolDefinitionError.
 
-    ``timeout`` is in seconds, at most 30. Parameters are typed as pydantic has it, ``Annotated[..., Field(...)]``
+    ``shareable`` is as ``repeatable`` unless it is said; ``timeout`` is in seconds, at most 30. Parameters are typed as pydantic has it, ``Annotated[..., Field(...)]``
     included; a first parameter of type ``ToolContext`` gets the call's context and is not shown to the model.
     """
 
     def define(function: Callable[..., Any]) -> Tool:
-        return _define(function, name, repeatable, timeout)
+        return _define(function, name, repeatable, repeatable if shareable is None else shareable, timeout)
 
     return define if function is None else define(function)
 
 
-def _define(function: Callable[..., Any], name: str, repeatable: bool, timeout: float) -> Tool:
+def _define(function: Callable[..., Any], name: str, repeatable: bool, shareable: bool, timeout: float) -> Tool:
     place = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"
     name = name or getattr(function, "__name__", "")
     if not _NAME.fullmatch(name):
@@ -88,7 +91,7 @@ def _define(function: Callable[..., Any], name: str, repeatable: bool, timeout: 
     description = first_paragraph(function.__doc__)
     if not description:
         raise ToolDefinitionError(f"{place}: without a docstring no model knows what the tool is for")
-    return Tool(name, description, function, Arguments(function, place), repeatable, timeout)
+    return Tool(name, description, function, Arguments(function, place), repeatable, shareable, timeout)
 
 
 def load_tools(modules: Iterable[str] = ()) -> Mapping[str, Tool]:

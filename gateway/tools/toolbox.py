@@ -73,6 +73,10 @@ class Toolbox:
         """Whether the tools that it calls give the same results again."""
         return all(self._known(_name(one)).repeatable for one in message.get("tool_calls") or ())
 
+    def shareable(self, names: Sequence[str]) -> bool:
+        """Whether identical calls in flight may share what these tools do. Unknown ones do nothing."""
+        return all(tool.shareable for name in names if (tool := self._tools.get(name)) is not None)
+
     async def run(self, call: Call, message: Message) -> ToolRound:
         """Execute the calls of the message, at once. Never raises: a tool that fails says so to the model."""
         asked = list(message.get("tool_calls") or ())

@@ -242,6 +242,9 @@ class World:
     def repeatable(self, names: Sequence[str], message: Mapping[str, Any]) -> bool:
         return all(tool["function"]["name"] != "dice" for tool in message["tool_calls"])
 
+    def shareable(self, names: Sequence[str]) -> bool:
+        return "dice" not in names
+
     async def run(self, call: Call, message: Mapping[str, Any]) -> "Round":
         results = ({"role": "tool", "tool_call_id": tool["id"], "content": "42"} for tool in message["tool_calls"])
         searched = any(tool["function"]["name"] == "search" for tool in message["tool_calls"])
@@ -755,6 +758,22 @@ async def test_a_callers_tool_cannot_take_the_name_of_a_registered_one(theirs: A
     with pytest.raises(InvalidRequest):
         await pipeline(world, TOOLED_TABLE).answer(ask(params={"tools": theirs}))
     assert world.asked == []
+
+
+@pytest.mark.parametrize(("tools", "asked"), [(("lookup",), 1), (("lookup", "dice"), 2)])
+async def test_calls_in_flight_are_one_only_if_their_tools_may_be_used_once_for_all(
+    tools: tuple[str, ...], asked: int
+) -> None:
+    world = World(gate=asyncio.Event())
+    version = structs.replace(VERSION, tools=tools)
+    path = pipeline(world, RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, version, 10_000),)),)))
+    calls = [asyncio.create_task(path.answer(ask(id=f"call_{n}"))) for n in range(2)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.gate is not None
+    world.gate.set()
+    await asyncio.gather(*calls)
+    assert len(world.asked) == asked
 
 
 async def test_a_stream_with_tools_begins_once() -> None:

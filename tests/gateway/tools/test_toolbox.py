@@ -326,6 +326,12 @@ def test_a_round_is_repeatable_if_all_of_it_is() -> None:
     assert not toolbox.repeatable(("echo", "twice"), message(("echo", "{}"), ("twice", "{}")))
 
 
+def test_calls_may_share_what_has_no_effect() -> None:
+    toolbox = box(*load_tools().values())
+    assert toolbox.shareable(("echo", "calculate", "current_time", "search_documents", "nobody"))
+    assert not toolbox.shareable(("echo", "twice"))
+
+
 def test_unknown_tools_are_no_definitions() -> None:
     assert box().definitions(["twice", "echo"]) == [twice.definition, echo.definition]
     with pytest.raises(UnknownTool, match="'nobody'"):
