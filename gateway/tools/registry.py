@@ -57,7 +57,9 @@ class Tool:
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
-def tool(*, name: str = ..., repeatable: bool = ..., shareable: bool | None = ..., timeout: float = ...) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    *, name: str = ..., repeatable: bool = ..., shareable: bool | None = ..., timeout: float = ...
+) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
     /,
@@ -69,8 +71,9 @@ def tool(
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a function, plain (it runs in a thread) or async. Raises ToolDefinitionError.
 
-    ``shareable`` is as ``repeatable`` unless it is said; ``timeout`` is in seconds, at most 30. Parameters are typed as pydantic has it, ``Annotated[..., Field(...)]``
-    included; a first parameter of type ``ToolContext`` gets the call's context and is not shown to the model.
+    ``shareable`` is as ``repeatable`` unless it is said; ``timeout`` is in seconds, at most 30. Parameters are typed as
+    pydantic has it, ``Annotated[..., Field(...)]`` included; a first parameter of type ``ToolContext`` gets the call's
+    context and is not shown to the model.
     """
 
     def define(function: Callable[..., Any]) -> Tool:

@@ -766,7 +766,9 @@ async def test_calls_in_flight_are_one_only_if_their_tools_may_be_used_once_for_
 ) -> None:
     world = World(gate=asyncio.Event())
     version = structs.replace(VERSION, tools=tools)
-    path = pipeline(world, RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, version, 10_000),)),)))
+    path = pipeline(
+        world, RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, version, 10_000),)),))
+    )
     calls = [asyncio.create_task(path.answer(ask(id=f"call_{n}"))) for n in range(2)]
     for _ in range(20):
         await asyncio.sleep(0)
