@@ -261,7 +261,7 @@ CIRCLE.append(CIRCLE)
         (float("nan"), "null"),
         ({"at": {1}}, '{"at":[1]}'),
         (Passage("d", 1, "t", "x", 0.5), None),
-        (object(), None),
+        pytest.param(object(), None, id="an object"),
         ("\ud800", None),
         (CIRCLE, None),
     ],
