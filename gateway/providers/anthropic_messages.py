@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.providers.failures import lacks, malformed
+from gateway.providers.unsent import lacks, malformed
 from gateway.types import Completion, Message
 
 Blocks = list[dict[str, Any]]

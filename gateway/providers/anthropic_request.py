@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.providers.anthropic_messages import translate_messages
 from gateway.providers.dialect import Outgoing
-from gateway.providers.failures import lacks, malformed
+from gateway.providers.unsent import lacks, malformed
 from gateway.types import Completion
 
 DEFAULT_MAX_TOKENS = 1024

@@ -8,8 +8,8 @@ from gateway.errors import BreakerOpen, ProviderError, ProviderRejectedRequest
 from gateway.providers.base import Provider
 from gateway.providers.breaker import Breaker, State
 from gateway.providers.breaker_board import LOOK_EVERY, Alone, BreakerBoard, Claim
-from gateway.providers.failures import ProviderLacksFeature
 from gateway.providers.limited import ProviderLimitReached
+from gateway.providers.unsent import ProviderLacksFeature
 from gateway.types import Completion, Delta, ModelRef, Reply
 
 _MOST_MODELS = 1024

@@ -26,7 +26,7 @@ from gateway.errors import (
     ProviderUnreachable,
 )
 from gateway.providers.plain_post import AnswerTooLarge, Refused
-from gateway.types import Completion, ModelRef
+from gateway.types import ModelRef
 
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     Refused,
@@ -74,27 +74,6 @@ _BY_TYPE: Mapping[str, type[ProviderError]] = {
 _OUT_OF_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,79}")
 _LEADING_PARAMETER = re.compile(r"`?([a-z_]+(?:\.[a-z0-9_]+){0,6})`?(?:: | is )")
-
-
-class ProviderLacksFeature(ProviderError):
-    """The provider cannot express the request at all; nothing was sent, and another provider may be able to."""
-
-    code = "provider_lacks_feature"
-    status = 400
-    retryable = False
-    default_hint = "Leave the parameter out, or put a provider that knows it into the chain."
-
-
-def lacks(request: Completion, what: str) -> ProviderLacksFeature:
-    """``what`` names the feature, never its value."""
-    ref = request.ref
-    return ProviderLacksFeature(f"{ref} does not know {what}.", provider=ref.provider, model=ref.model)
-
-
-def malformed(request: Completion, what: str) -> ProviderRejectedRequest:
-    """For a request that no provider would take; ``what`` says what it should be, never what it is."""
-    ref = request.ref
-    return ProviderRejectedRequest(f"The request is malformed: {what}.", provider=ref.provider, model=ref.model)
 
 
 def from_exception(error: BaseException, ref: ModelRef, *, now: float) -> ProviderError:

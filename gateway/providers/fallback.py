@@ -9,7 +9,7 @@ from gateway.clock import Clock
 from gateway.errors import ChainExhausted, ProviderError, ProviderUnknownModel, StreamInterrupted
 from gateway.providers import attempts
 from gateway.providers.base import Provider
-from gateway.providers.failures import ProviderLacksFeature
+from gateway.providers.unsent import ProviderLacksFeature
 from gateway.types import Attempt, Completion, Delta, ModelRef, Reply
 
 

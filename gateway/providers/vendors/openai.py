@@ -13,8 +13,8 @@ from gateway.clock import Clock
 from gateway.errors import ProviderRejectedRequest
 from gateway.providers.deltas import MessageAssembler
 from gateway.providers.dialect import EventStream, Outgoing, Parsed
-from gateway.providers.failures import malformed
 from gateway.providers.plain_post import PlainPost
+from gateway.providers.unsent import malformed
 from gateway.providers.wire import WireProvider
 from gateway.settings import ChainSettings, ProviderSettings
 from gateway.types import Completion, Usage

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.errors import ProviderRejectedRequest
 from gateway.providers.anthropic_reply import AnthropicStreamReader, translate_reply
 from gateway.providers.anthropic_request import translate_request
-from gateway.providers.failures import ProviderLacksFeature
+from gateway.providers.unsent import ProviderLacksFeature
 from gateway.types import Completion, ModelRef, Usage
 
 USER = {"role": "user", "content": "hello"}

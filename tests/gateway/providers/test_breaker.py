@@ -6,7 +6,7 @@ from gateway.clock import ManualClock
 from gateway.errors import BreakerOpen, ProviderOverloaded, ProviderRejectedRequest
 from gateway.providers.breaker import State
 from gateway.providers.breaking import Breaking
-from gateway.providers.failures import ProviderLacksFeature
+from gateway.providers.unsent import ProviderLacksFeature
 from gateway.types import Completion, ModelRef, Reply
 from tests.gateway.providers.fakes import ScriptedProvider, collect, request_for
 

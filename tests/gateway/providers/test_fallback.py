@@ -15,8 +15,8 @@ from gateway.errors import (
     StreamInterrupted,
 )
 from gateway.providers import attempts
-from gateway.providers.failures import ProviderLacksFeature
 from gateway.providers.fallback import FallbackChain, time_for_link
+from gateway.providers.unsent import ProviderLacksFeature
 from gateway.types import Delta, ModelRef
 from tests.gateway.providers.fakes import ScriptedProvider, collect, request_for
 
