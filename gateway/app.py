@@ -117,6 +117,7 @@ def main() -> None:
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=30,
+        timeout_worker_healthcheck=30,  # by default a worker that takes 5 s to import is killed, again and again
     )
 
 
