@@ -43,7 +43,7 @@ def local_services(home: StackHome, choices: Choices, at: Addresses, programs: P
                 Tcp(LOOPBACK, at.simulator_port),
             ),
         ),
-        (choices.prefect, _prefect_server(home, at, module("prefect", "server", "start"))),
+        (choices.prefect, _prefect_server(home, at, module("deployments.stack.prefect_server", "server", "start"))),
         (choices.mlflow, _mlflow_server(home, at, module("deployments.stack.mlflow_server"))),
         (
             True,
@@ -92,7 +92,7 @@ def local_services(home: StackHome, choices: Choices, at: Addresses, programs: P
                 module(_PREPARE + "deployments", str(programs.prefect_file)),
                 Exits(),
                 after=("work-pool", "cache-redis", "state-redis", "database"),
-                patience=300.0,  # Prefect on SQLite now and then waits a minute for its own lock
+                patience=300.0,  # a whole minute is lost whenever Prefect on SQLite has to wait for a lock in vain
             ),
         ),
     ]

@@ -52,7 +52,19 @@ class PrefectYard:
     @contextmanager
     def worker(self, pool: str) -> Iterator[None]:
         create_pool(self.api, pool, process_template())
-        command = ["worker", "start", "--pool", pool, "--type", "process", "--limit", "2", "--install-policy", "never"]
+        command = [
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            pool,
+            "--type",
+            "process",
+            "--limit",
+            "2",
+            "--install-policy",
+            "never",
+        ]
         with _running(self, "worker", command):
             yield
 
@@ -86,7 +98,17 @@ def prefect_yard(home: Path) -> Iterator[PrefectYard]:
     """A server on a free port, ended afterwards with everything that it started."""
     port = free_port()
     yard = PrefectYard(f"http://127.0.0.1:{port}/api", home)
-    command = ["server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui", "--analytics-off"]
+    command = [
+        "deployments.stack.prefect_server",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-ui",
+        "--analytics-off",
+    ]
     with ExitStack() as stack:
         server = stack.enter_context(_running(yard, "server", command))
         until(lambda: yard.healthy() or server.poll() is not None, lambda: yard.log("server"))
@@ -106,7 +128,7 @@ def until(holds: Callable[[], object], otherwise: Callable[[], str]) -> None:
 def _running(yard: PrefectYard, name: str, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     with (yard.home / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *arguments],
+            [sys.executable, "-m", *arguments],
             cwd=ROOT,
             env=yard.environment,
             stdout=log,
