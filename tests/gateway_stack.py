@@ -18,6 +18,7 @@ import msgspec
 import uvicorn
 from openai import OpenAI
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from gateway.app import create_app
 from gateway.auth.keys import SCOPES, create_key
@@ -145,12 +146,7 @@ class Stack:
         """Put versions into production and wait until the gateway serves by them."""
         with writing(self.engine) as session:
             for version in versions:
-                session.merge(_version_row(version))
-                row = session.get(PromptRow, (version.tenant, version.name))
-                if row is None:
-                    row = PromptRow(tenant=version.tenant, name=version.name, updated_at=0.0)
-                    session.add(row)
-                row.production = version.version
+                put_into_production(session, version)
             table = write_routing(session, self.clock)
         return self.publish(table)
 
@@ -202,6 +198,16 @@ class Stack:
                 table.name: sorted(map(repr, connection.execute(select(table))))
                 for table in Base.metadata.sorted_tables
             }
+
+
+def put_into_production(session: Session, version: PromptVersion) -> None:
+    """Make a version the one that serves, once the routing is projected and published."""
+    session.merge(_version_row(version))
+    row = session.get(PromptRow, (version.tenant, version.name))
+    if row is None:
+        row = PromptRow(tenant=version.tenant, name=version.name, updated_at=0.0)
+        session.add(row)
+    row.production = version.version
 
 
 def _version_row(version: PromptVersion) -> PromptVersionRow:

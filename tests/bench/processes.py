@@ -36,7 +36,10 @@ class Program:
             except httpx.TransportError:
                 return False
 
-        until(f"{' '.join(self._command[1:3])} answers", answers, within=within)
+        try:
+            until(f"{' '.join(self._command[1:3])} answers", answers, within=within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()[-2000:]}") from None
 
     def kill(self) -> None:
         """As ``kill -9``."""

@@ -1,0 +1,146 @@
+"""What is broken in turn, how it is mended, and what callers may see of it."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.bench.processes import workers
+from tests.bench.stage import Stage
+from tests.chaos.outcomes import Kind, Outcome
+from tests.databases import nobody_enters
+from tests.gateway_stack import until
+from tests.servers import RedisServer
+
+FIRST = "openai"
+"""The first provider of every chain."""
+_BACK_WITHIN = 120.0
+_THINKING_MS = 400
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``broken`` breaks something and mends it, and may block. What callers may see besides right answers is named.
+
+    ``shows``: what some caller must see, or the fault was none.
+    """
+
+    name: str
+    broken: Callable[[], contextlib.AbstractContextManager[None]]
+    shows: Callable[[Outcome], bool]
+    kinds: Collection[Kind] = ()
+    codes: Collection[str] = ()
+
+    def allows(self, outcome: Outcome) -> bool:
+        return outcome.kind in self.kinds and (not self.codes or outcome.detail in self.codes)
+
+
+def all_faults(here: Stage, simulator: str, gateway: str) -> list[Fault]:
+    """Errors are allowed only where every provider is down, on streams that had begun, and on a dead worker's
+    connections."""
+
+    def first(name: str, rule: Mapping[str, Any], **more: Any) -> Fault:
+        more = {"shows": lambda outcome: outcome.provider == "anthropic"} | more
+        return Fault(name, lambda: _providers(simulator, {"scope": {"provider": FIRST}, **rule}), **more)
+
+    return [
+        first("first provider down", {"outage": True}),
+        Fault(
+            "every provider down",
+            lambda: _providers(simulator, {"outage": True}),
+            shows=lambda outcome: outcome.kind is Kind.REFUSED,
+            kinds={Kind.REFUSED},
+            codes={"all_providers_failed"},
+        ),
+        first("30 % errors", {"error_rate": 0.3}),
+        first("first provider hangs", {"hang": True}),
+        first("rate limited", {"rate_limit_per_minute": 10}),
+        first(
+            "streams cut",
+            {"cut_after_chunks": 2},
+            shows=lambda outcome: outcome.kind is Kind.CUT,
+            kinds={Kind.CUT},
+            codes={"stream_interrupted"},
+        ),
+        Fault(
+            "cache Redis killed",
+            lambda: _killed(here.cache_redis),
+            shows=lambda outcome: outcome.reason == "unavailable",
+        ),
+        Fault("state Redis killed", lambda: _killed(here.state_redis), shows=lambda outcome: outcome.reason == "epoch"),
+        Fault("SQL away", lambda: _sql_away(here), shows=lambda outcome: outcome.kind is Kind.ANSWERED),
+        Fault(
+            "worker killed",
+            lambda: _worker_killed(here, simulator, gateway),
+            shows=lambda outcome: outcome.kind is Kind.BROKEN,
+            kinds={Kind.BROKEN},
+        ),
+    ]
+
+
+@contextlib.contextmanager
+def _providers(simulator: str, *rules: Mapping[str, Any]) -> Iterator[None]:
+    def put(value: Collection[Mapping[str, Any]]) -> None:
+        httpx.put(f"{simulator}/admin/faults", json={"rules": value}, timeout=10).raise_for_status()
+
+    put(rules)
+    try:
+        yield
+    finally:
+        put(())
+
+
+@contextlib.contextmanager
+def _killed(server: RedisServer) -> Iterator[None]:
+    server.kill()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextlib.contextmanager
+def _sql_away(here: Stage) -> Iterator[None]:
+    """A server lets nobody in and ends what is going on; a file is locked for all who write."""
+    if not here.settings.sql_url.startswith("sqlite"):
+        with nobody_enters(here.settings.sql_url):
+            yield
+        return
+    path = here.settings.sql_url.removeprefix("sqlite:///")
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def _worker_killed(here: Stage, simulator: str, gateway: str) -> Iterator[None]:
+    """In the middle of calls; until its parent has another one that answers."""
+    parent = here.programs["gateway"].pid
+    before = workers(parent)
+    with _providers(simulator, {"latency_ms": _THINKING_MS}):
+        time.sleep(_THINKING_MS / 1000)
+        os.kill(before[0], signal.SIGKILL)
+    yield
+
+    def replaced() -> bool:
+        now = workers(parent)
+        return len(now) == len(before) and now != before and _instances(gateway) >= len(before)
+
+    until("a new worker", replaced, within=_BACK_WITHIN)
+
+
+def _instances(gateway: str) -> int:
+    """How many different workers answer: each request has a connection of its own."""
+    with contextlib.suppress(httpx.TransportError):
+        return len({httpx.get(f"{gateway}/readyz", timeout=10).json()["instance"] for _ in range(10)})
+    return 0
