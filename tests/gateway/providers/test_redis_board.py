@@ -114,7 +114,7 @@ async def test_of_all_workers_one_probes_and_its_success_closes_the_circuit_for_
     assert vendor.asked == 1
     vendor.gate.set()
     await asyncio.wait(calls)
-    await news(one, two)
+    await news(one, two, one)  # whichever of them probed has told the other by then
     assert (one.state, two.state) == (State.CLOSED, State.CLOSED)
     await asyncio.gather(*(w.guard.complete(REQUEST) for w in (one, two)))
 
