@@ -13,7 +13,7 @@ from gateway.errors import DocumentsChanging, InvalidRequest, ProviderMalformed
 from gateway.ports import AnswerCache, Epochs, Limits, Provider, Retriever, Toolbox
 from gateway.prompts.template import render, with_history
 from gateway.trail import Trail
-from gateway.types import Call, Completion, Cost, Delta, Message, ModelRef, Passage, Reply, Usage
+from gateway.types import Call, Completion, Cost, Delta, Message, ModelRef, Origin, Passage, Reply, Usage
 
 Price = Callable[[str, str, Usage, float], Cost]
 """Provider, model, usage, time of the call."""
@@ -335,14 +335,18 @@ def _tools_of(call: Call) -> tuple[str, ...]:
 
 def _completion(call: Call, trail: Trail) -> Completion:
     version = call.version
-    chain = call.chain or (ModelRef.parse(call.model),)
-    trail.asked = chain[0]
+
+    def asked(ref: ModelRef) -> None:
+        trail.asked = ref
+
     return Completion(
         call_id=call.id,
         messages=call.rendered,
         params=call.params,
-        chain=chain,
+        chain=call.chain or (ModelRef.parse(call.model),),
         total_timeout=version.total_timeout if version else 30.0,
+        background=call.origin is not Origin.LIVE,
+        on_attempt=asked,
     )
 
 

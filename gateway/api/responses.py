@@ -37,17 +37,24 @@ class JsonResponse(Response):
 
 
 def error_body(error: PromptyardError, call_id: str | None = None) -> dict[str, Any]:
-    """``{"error": {"code", "message", "hint", "call_id", "retryable"}}``; ``type`` is there for the OpenAI SDK."""
-    return {
-        "error": {
-            "code": error.code,
-            "message": error.message,
-            "hint": error.hint,
-            "call_id": call_id,
-            "retryable": error.retryable,
-            "type": error.code,
-        }
+    """``{"error": {"code", "message", "hint", "call_id", "retryable"}}``; ``type`` is there for the OpenAI SDK.
+
+    With ``attempts`` where providers were asked.
+    """
+    told: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "call_id": call_id,
+        "retryable": error.retryable,
+        "type": error.code,
     }
+    if error.attempts:
+        told["attempts"] = [
+            {"provider": a.provider, "model": a.model, "error": a.error, "latency_ms": round(a.latency_ms, 1)}
+            for a in error.attempts
+        ]
+    return {"error": told}
 
 
 def error_headers(error: PromptyardError, call_id: str | None = None) -> dict[str, str]:

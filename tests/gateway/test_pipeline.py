@@ -181,6 +181,8 @@ class World:
     # --- Provider
     async def complete(self, request: Completion) -> Reply:
         self.asked.append(request)
+        assert request.on_attempt is not None
+        request.on_attempt(request.chain[0])
         if self.gate is not None:
             await self.gate.wait()
         if self.meanwhile:
@@ -192,6 +194,8 @@ class World:
 
     async def stream(self, request: Completion) -> AsyncGenerator[Delta, None]:
         self.asked.append(request)
+        assert request.on_attempt is not None
+        request.on_attempt(request.chain[0])
         if self.meanwhile:
             self.text, self.epoch = self.meanwhile.pop(0)
         if self.rounds:

@@ -32,6 +32,7 @@ def test_a_miss_then_a_hit(shop: Shop) -> None:
 def test_a_failure_says_what_was_tried(shop: Shop) -> None:
     with shop.stack.simulator.faults({"error_rate": 1.0}):
         failed = shop.ask(promptyard={"cache": "bypass"})
+    assert {tried["provider"] for tried in failed.json()["error"]["attempts"]} == {"openai", "anthropic"}
     story = explained(shop, failed.headers["x-promptyard-call-id"])
     assert (story["status"], story["error"]) == ("failed", "all_providers_failed")
     assert {attempt["provider"] for attempt in story["attempts"]} == {"openai", "anthropic"}
