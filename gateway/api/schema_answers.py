@@ -7,6 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 _OPEN = ConfigDict(extra="allow")
 
 
+class AttemptNote(BaseModel):
+    provider: str
+    model: str
+    latency_ms: float
+    error: str | None
+
+
 class ErrorDetail(BaseModel):
     code: str = Field(examples=["unknown_prompt"], description="One of a fixed set; programs decide by it.")
     message: str
@@ -14,6 +21,7 @@ class ErrorDetail(BaseModel):
     call_id: str | None
     retryable: bool = Field(description="Whether the same request may succeed later.")
     type: str = Field(description="The code again, where OpenAI's SDK looks for it.")
+    attempts: list[AttemptNote] = Field(default_factory=list, description="Where providers were asked: what they did.")
 
 
 class ErrorBody(BaseModel):
@@ -40,13 +48,6 @@ class AnthropicErrorBody(BaseModel):
 class CacheNote(BaseModel):
     layer: str = Field(description="exact, coalesced, stale, or none: a provider was asked.")
     reason: str
-
-
-class AttemptNote(BaseModel):
-    provider: str
-    model: str
-    latency_ms: float
-    error: str | None
 
 
 class Provenance(BaseModel):
