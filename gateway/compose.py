@@ -199,6 +199,8 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         price=price,
         show_passages=render_passages,
         clock=clock,
+        first_token_timeout=settings.chain.first_token_timeout,
+        total_timeout=settings.chain.total_timeout,
     )
     pipeline = Pipeline(
         router=router,

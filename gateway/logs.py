@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import msgspec
 
 _encode = msgspec.json.Encoder().encode
+_TALKATIVE = ("httpx", "httpx2")
+"""They write a line for each request upstream."""
 
 
 class JsonLines(logging.Formatter):
@@ -34,3 +36,5 @@ def configure(log_format: str) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)

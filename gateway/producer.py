@@ -62,7 +62,12 @@ class Producer:
         price: Price,
         show_passages: Callable[[Sequence[Passage]], str],
         clock: Clock,
+        first_token_timeout: float = 10.0,
+        total_timeout: float = 30.0,
     ) -> None:
+        """Seconds until a stream must begin, and that a call may take in all where its prompt does not say."""
+        self._first_token_timeout = first_token_timeout
+        self._total_timeout = total_timeout
         self._cache = cache
         self._epochs = epochs
         self._retriever = retriever
@@ -249,7 +254,7 @@ class Producer:
         reservation = await self._limits.reserve(call)
         begun = self._clock.monotonic()
         try:
-            reply = await self._providers.complete(_completion(call, trail))
+            reply = await self._providers.complete(self._completion(call, trail))
         except BaseException as error:
             await self._failed(call, trail, error, reservation)
             raise
@@ -263,7 +268,7 @@ class Producer:
         begun = self._clock.monotonic()
         settled = False
         try:
-            async with aclosing(self._providers.stream(_completion(call, trail))) as pieces:
+            async with aclosing(self._providers.stream(self._completion(call, trail))) as pieces:
                 async for piece in pieces:
                     if piece.reply is not None:
                         trail.passed("provider", begun, self._clock.monotonic())
@@ -275,6 +280,23 @@ class Producer:
                 trail.passed("provider", begun, self._clock.monotonic())
                 await self._failed(call, trail, error, reservation)
             raise
+
+    def _completion(self, call: Call, trail: Trail) -> Completion:
+        version = call.version
+
+        def asked(ref: ModelRef) -> None:
+            trail.asked = ref
+
+        return Completion(
+            call_id=call.id,
+            messages=call.rendered,
+            params=call.params,
+            chain=call.chain or (ModelRef.parse(call.model),),
+            total_timeout=version.total_timeout if version else self._total_timeout,
+            first_token_timeout=self._first_token_timeout,
+            background=call.origin is not Origin.LIVE,
+            on_attempt=asked,
+        )
 
     async def _charge(self, call: Call, trail: Trail, reply: Reply, reservation: Any) -> None:
         cost = self._price(reply.provider, reply.model, reply.usage, call.received_at)
@@ -331,23 +353,6 @@ def _roles(held: Sequence[Delta]) -> Sequence[Delta]:
 
 def _tools_of(call: Call) -> tuple[str, ...]:
     return call.version.tools if call.version is not None else call.tools
-
-
-def _completion(call: Call, trail: Trail) -> Completion:
-    version = call.version
-
-    def asked(ref: ModelRef) -> None:
-        trail.asked = ref
-
-    return Completion(
-        call_id=call.id,
-        messages=call.rendered,
-        params=call.params,
-        chain=call.chain or (ModelRef.parse(call.model),),
-        total_timeout=version.total_timeout if version else 30.0,
-        background=call.origin is not Origin.LIVE,
-        on_attempt=asked,
-    )
 
 
 def _is_free(error: BaseException) -> bool:

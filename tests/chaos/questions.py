@@ -15,7 +15,7 @@ from tests.gateway_stack import prompt_version
 
 TOPICS = ("parcels", "refunds", "invoices", "vouchers")
 CODES, ECHO = "codes", "echo"
-_SECONDS_A_CALL = 6.0
+_SECONDS_A_CALL = 5.0
 _REPEATS = 0.5
 _REMEMBERED = 40
 _CODE = re.compile(r"\b([a-z]+)-([a-z]+)-v(\d+)\b")

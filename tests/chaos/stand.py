@@ -54,4 +54,4 @@ def stand(folder: Path, *, seed: int = 0, **changes: Any) -> Iterator[Stand]:
 
 def brisk() -> ChainSettings:
     """Bounds of calls for a trial of seconds: half-open soon, and a hanging provider given up on soon."""
-    return ChainSettings.model_validate({"first_token_timeout": 1, "breaker_cooldown": 1, "breaker_failures": 3})
+    return ChainSettings.model_validate({"first_token_timeout": 2.5, "breaker_cooldown": 1, "breaker_failures": 3})

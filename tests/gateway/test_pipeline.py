@@ -40,8 +40,10 @@ from gateway.types import (
     Completion,
     Cost,
     Delta,
+    KeyLimits,
     Layer,
     ModelRef,
+    Origin,
     Passage,
     PromptVersion,
     Reply,
@@ -288,7 +290,7 @@ class Retrieved:
     fresh: bool
 
 
-def pipeline(world: World, table: RoutingTable | None = None) -> Pipeline:
+def pipeline(world: World, table: RoutingTable | None = None, **bounds: float) -> Pipeline:
     stable = RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, VERSION, 10_000),)),))
     clock = ManualClock()
 
@@ -305,6 +307,7 @@ def pipeline(world: World, table: RoutingTable | None = None) -> Pipeline:
         price=price,
         show_passages=lambda passages: "\n".join(passage.text for passage in passages),
         clock=clock,
+        **bounds,
     )
     return Pipeline(
         router=Router(table or stable),
@@ -317,6 +320,14 @@ def pipeline(world: World, table: RoutingTable | None = None) -> Pipeline:
         price=price,
         clock=clock,
     )
+
+
+async def test_a_call_takes_the_time_that_is_configured_or_its_prompts_own() -> None:
+    world = World()
+    answering = pipeline(world, first_token_timeout=3, total_timeout=7)
+    await answering.answer(ask())
+    await answering.answer(structs.replace(ask(), prompt="", model="openai/gpt-4.1", messages=({"role": "user"},)))
+    assert [(one.first_token_timeout, one.total_timeout) for one in world.asked] == [(3, VERSION.total_timeout), (3, 7)]
 
 
 async def test_earlier_turns_stand_before_the_question_and_later_messages_after_it() -> None:
@@ -426,6 +437,36 @@ async def test_identical_calls_in_flight_make_one() -> None:
     assert len(world.asked) == 1
     assert sorted(answer.layer for answer in answers).count(Layer.COALESCED) == 19
     assert len(world.records) == 20
+
+
+BUDGET = KeyLimits(daily_budget_usd=1.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "upstream"),
+    [
+        ({"key_id": "a"}, {"key_id": "b"}, 1),
+        ({"key_id": "a", "limits": BUDGET}, {"key_id": "a", "limits": BUDGET}, 1),
+        ({"key_id": "a", "limits": BUDGET}, {"key_id": "b"}, 2),
+        ({"key_id": "a", "limits": BUDGET}, {"key_id": "b", "limits": BUDGET}, 2),
+        ({"key_id": "a", "limits": KeyLimits(tokens_per_minute=9)}, {"key_id": "b"}, 2),
+        ({"key_id": "a", "limits": KeyLimits(requests_per_minute=9)}, {"key_id": "b"}, 1),
+        ({"origin": Origin.WARM}, {}, 2),
+    ],
+    ids=["without limits", "one key", "a budget", "two budgets", "tokens", "admitted before", "background"],
+)
+async def test_nobody_is_refused_or_made_to_wait_by_the_limits_of_another(
+    one: dict[str, Any], other: dict[str, Any], upstream: int
+) -> None:
+    world = World(gate=asyncio.Event())
+    path = pipeline(world)
+    calls = [asyncio.create_task(path.answer(ask(**changes))) for changes in (one, other)]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert world.gate is not None
+    world.gate.set()
+    await asyncio.gather(*calls)
+    assert len(world.asked) == upstream
 
 
 @pytest.mark.parametrize(
