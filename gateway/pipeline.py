@@ -163,7 +163,7 @@ class Pipeline:
 
         begun = self._clock.monotonic()
         try:
-            (reply, flown), led = await self._coalescer.join(f"{self._cache.key(call)}:{call.epoch}", lead, shared)
+            (reply, flown), led = await self._coalescer.join(_flight(self._cache.key(call), call), lead, shared)
         except BaseException as error:
             # A flight that failed, or that ended because its last passenger left, is booked by the first to hear of it.
             flight: Trail | None = getattr(error, "flight", None)
@@ -240,6 +240,16 @@ def _bind(call: Call, version: PromptVersion) -> Call:
         collection=policy.collection if policy else "",
         query=query,
     )
+
+
+def _flight(key: str, call: Call) -> str:
+    """What identical calls in flight have in common, their purse included.
+
+    Who flies along is refused and waits as the leader is: nobody by the limits of another's key, and no live call in
+    the line of a background one. Keys without limits of their own share all.
+    """
+    limited = call.limits.tokens_per_minute is not None or call.limits.daily_budget_usd is not None
+    return f"{key}:{call.epoch}:{call.origin is Origin.LIVE}:{call.key_id if limited else ''}"
 
 
 def _may_share(call: Call) -> bool:
