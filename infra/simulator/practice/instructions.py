@@ -71,7 +71,7 @@ _SCOPE_COMMA = re.compile(
 )
 _COUNT = "|".join((*sorted(NUMBER_WORDS, key=len, reverse=True), r"\d+", "a", "an"))
 _LIMIT = re.compile(
-    rf"(?P<before>(?:\w+['’]?\w*[ -]){{0,3}})\b(?P<low>{_COUNT})(?:\s*(?:or|to|-|–)\s*(?P<high>{_COUNT}))?[ -]"
+    rf"\b(?P<before>(?:\w+(?:['’]\w*)?[ -]){{0,3}})\b(?P<low>{_COUNT})(?:\s*(?:or|to|-|–)\s*(?P<high>{_COUNT}))?[ -]"
     r"(?:(?:short|simple|brief|single|complete|plain|clear|full) )*(?P<unit>sentences?|words?|lines?|"
     r"paragraphs?)\b(?P<after>(?: or (?:two|three|less|fewer|more))?)"
 )

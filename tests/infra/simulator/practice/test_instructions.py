@@ -1,5 +1,7 @@
 """What the practice model understands of a prompt, by table: unlike wordings, negations, and tricky ones."""
 
+import time
+
 import pytest
 
 from infra.simulator.practice.instructions import read_instructions
@@ -398,3 +400,11 @@ def test_a_contact_is_taken_over() -> None:
     read = read_instructions("If you don't know, say so and point to care@velo.example.")
 
     assert read.contact == "care@velo.example"
+
+
+@pytest.mark.parametrize("piece", ["a", "a ", "a-", "a'", "1 ", "two ", "\n"])
+def test_a_long_text_is_read_in_linear_time(piece: str) -> None:
+    begun = time.process_time()
+    read_instructions(piece * (20_000 // len(piece)) + ".")
+
+    assert time.process_time() - begun < 5  # by cubes it was hours
