@@ -7,8 +7,9 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from gateway.api.patience import Patience
 from gateway.auth.authenticator import require
-from gateway.errors import BodyTooLarge, ClientGone, InvalidRequest, MalformedBody
+from gateway.errors import BodyTooLarge, ClientGone, InvalidRequest, MalformedBody, RequestTimeout
 from gateway.types import Principal
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
+BODY_SECONDS = 30.0
+"""A body that takes longer to arrive is refused."""
+BODIES = Patience(BODY_SECONDS)
 MAX_DEPTH = 64
 """Objects and lists in one another, the body included: whatever walks a value further on may recurse."""
 
@@ -32,8 +36,8 @@ async def principal(request: Request, scope: str) -> Principal:
     return known
 
 
-async def read_body(request: Request) -> bytes:
-    """Raises BodyTooLarge as soon as the bound is passed, whatever Content-Length claims, or ClientGone."""
+async def read_body(request: Request, patience: Patience = BODIES) -> bytes:
+    """Raises RequestTimeout, ClientGone, and BodyTooLarge once the bound is passed, whatever Content-Length says."""
     limit = gateway_of(request).settings.max_body_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -41,18 +45,25 @@ async def read_body(request: Request) -> bytes:
     pieces: list[bytes] = []
     size = 0
     try:
-        async for piece in request.stream():
-            size += len(piece)
-            if size > limit:
-                raise BodyTooLarge(f"the body has more than {limit} bytes")
-            pieces.append(piece)
+        async with patience.wait():
+            async for piece in request.stream():
+                size += len(piece)
+                if size > limit:
+                    raise BodyTooLarge(f"the body has more than {limit} bytes")
+                pieces.append(piece)
+    except TimeoutError:
+        raise late_body() from None
     except ClientDisconnect:
         raise ClientGone("the caller left before its body had arrived") from None
     return b"".join(pieces)
 
 
+def late_body() -> RequestTimeout:
+    return RequestTimeout(f"the body did not arrive within {BODY_SECONDS:g} s")
+
+
 async def read_json(request: Request) -> Mapping[str, Any]:
-    """The body as a JSON object. Raises MalformedBody, BodyTooLarge, ClientGone."""
+    """The body as a JSON object. Raises MalformedBody, BodyTooLarge, RequestTimeout, ClientGone."""
     return decode_object(await read_body(request))
 
 
@@ -89,7 +100,7 @@ def _deeper(value: Any, levels: int) -> bool:
 async def read_model(request: Request, model: type[Model]) -> Model:
     """The body as ``model``. Call it after ``principal``: who has no key may not make us read a body.
 
-    Raises MalformedBody, BodyTooLarge, ClientGone, and InvalidRequest that names the field and never its value.
+    Raises what ``read_json`` raises, and InvalidRequest that names the field and never its value.
     """
     return checked(await read_json(request), model)
 

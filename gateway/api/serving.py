@@ -13,9 +13,8 @@ import msgspec
 from msgspec import Struct, structs
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.access import decode_object
+from gateway.api.access import BODIES, decode_object, late_body
 from gateway.api.once import REPLAY_HEADER
-from gateway.api.patience import Patience
 from gateway.api.responses import RawHeaders, error_headers, unexpected
 from gateway.auth.authenticator import require
 from gateway.clock import new_id
@@ -29,7 +28,6 @@ from gateway.errors import (
     Overloaded,
     PromptyardError,
     RateLimited,
-    RequestTimeout,
 )
 from gateway.idempotency.claims import Claim, Replay
 from gateway.idempotency.codec import decode as decode_answer
@@ -40,12 +38,9 @@ from gateway.types import Answer, Call, Delta, Principal
 if TYPE_CHECKING:
     from gateway.compose import Gateway
 
-BODY_SECONDS = 30.0
-"""A body that takes longer to arrive is refused."""
 STALLED_SECONDS = 30.0
 """A caller that takes nothing off a stream for so long is treated as gone."""
 LARGE = 65_536
-_BODIES = Patience(BODY_SECONDS)
 
 _NEVER_RECORDED = (Overloaded, RateLimited, BudgetExhausted, NotFound, Conflict)
 """Refusals that come before the ledger hears of a call."""
@@ -294,7 +289,7 @@ async def _body(receive: Receive, declared: bytes, limit: int) -> bytes:
     if declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge(f"the body has {int(declared)} bytes, {limit} are allowed")
     try:
-        async with _BODIES.wait():
+        async with BODIES.wait():
             message = await receive()
             if not message.get("more_body") and message["type"] == "http.request":
                 return _bounded(message.get("body", b""), limit)
@@ -311,7 +306,7 @@ async def _body(receive: Receive, declared: bytes, limit: int) -> bytes:
                     return b"".join(pieces)
                 message = await receive()
     except TimeoutError:
-        raise RequestTimeout(f"the body did not arrive within {BODY_SECONDS:g} s") from None
+        raise late_body() from None
 
 
 def _bounded(body: bytes, limit: int) -> bytes:

@@ -11,9 +11,10 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.types import Message
 
-from gateway.api.access import MAX_DEPTH, decode_object, read_json
+from gateway.api.access import MAX_DEPTH, decode_object, read_body, read_json
+from gateway.api.patience import Patience
 from gateway.api.responses import ContainDefects, on_promptyard_error
-from gateway.errors import ClientGone, MalformedBody, PromptyardError
+from gateway.errors import ClientGone, MalformedBody, PromptyardError, RequestTimeout
 
 
 def lists(levels: int, core: str = "1") -> str:
@@ -100,3 +101,17 @@ async def test_a_whole_body_is_read() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         assert (await client.put("/thing", json={"a": 1})).json() == {"a": 1}
         assert (await client.put("/thing", content=b"x" * 1_001)).status_code == 413
+
+
+async def test_a_body_that_stops_arriving_is_given_up() -> None:
+    sent = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> Message:
+        if sent:
+            return sent.pop()
+        await asyncio.Event().wait()
+        raise AssertionError("nothing more arrives")
+
+    scope = {"type": "http", "method": "PUT", "headers": [(b"content-length", b"9")], "app": small_app([])}
+    with pytest.raises(RequestTimeout):
+        await asyncio.wait_for(read_body(Request(scope, receive), Patience(0.01)), timeout=5)
