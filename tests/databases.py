@@ -79,8 +79,16 @@ def _on_server(template: str, *, empty: bool = False) -> str:
 
 
 @contextmanager
-def nobody_enters(url: str) -> Iterator[None]:
-    """A server's database closed to everybody, as if it were down."""
+def out_of_reach(url: str) -> Iterator[None]:
+    """SQL as if it were down: the file is not where it was, the server's database lets nobody in."""
+    if url.startswith(SQLITE):
+        path = Path(url.removeprefix("sqlite:///"))
+        path.rename(path.with_suffix(".away"))
+        try:
+            yield
+        finally:
+            path.with_suffix(".away").rename(path)
+        return
     name, server = make_url(url).database, shared_postgres()
     server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     server.execute(_DISCONNECT_OTHERS.format(name))

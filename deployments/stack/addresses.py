@@ -108,7 +108,10 @@ def service_environment(environ: Mapping[str, str], environment: Mapping[str, st
 
     From a checkout, ``checkout`` is where flow runs find the packages, whatever directory they start in.
     """
-    strangers = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+    strangers = {
+        *("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"),
+        *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"),  # of a run on another server
+    }
     own = {name: value for name, value in environ.items() if name not in strangers} | dict(environment)
     if (checkout / "pyproject.toml").exists():
         own["PYTHONPATH"] = ":".join(filter(None, (str(checkout), environ.get("PYTHONPATH", ""))))

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from gateway.storage.engine import make_engine
 from gateway.storage.models import Base
-from tests.databases import POSTGRESQL, nobody_enters
+from tests.databases import POSTGRESQL, out_of_reach
 from tests.gateway.api.conftest import Shop
 from tests.gateway_stack import Stack, unique, until
 from tests.servers import RedisServer
@@ -108,7 +108,7 @@ def locked(stack: Stack) -> Iterator[None]:
 def removed(stack: Stack) -> Iterator[None]:
     """Neither the file nor its journal is where it was; a server lets nobody in."""
     if stack.settings.sql_url.startswith(POSTGRESQL):
-        with nobody_enters(stack.settings.sql_url):
+        with out_of_reach(stack.settings.sql_url):
             yield
         return
     home = stack.settings.home

@@ -107,6 +107,7 @@ def test_services_of_a_simulated_stack_never_see_the_users_key(home: StackHome, 
     shell = {
         "OPENAI_API_KEY": "sk-real",
         "PREFECT_API_KEY": "pnu",
+        "MLFLOW_EXPERIMENT_ID": "7",
         "PREFECT_API_URL": "https://cloud/api",
         "PATH": "/bin",
     }
@@ -117,7 +118,7 @@ def test_services_of_a_simulated_stack_never_see_the_users_key(home: StackHome, 
     assert seen["PREFECT_API_URL"] == at.prefect_api
     assert seen["PROMPTYARD_HOME"] == str(home.root)
     assert seen["PATH"] == "/bin"
-    assert "PREFECT_API_KEY" not in seen
+    assert not {"PREFECT_API_KEY", "MLFLOW_EXPERIMENT_ID"} & seen.keys()
     assert "PYTHONPATH" not in seen
 
 

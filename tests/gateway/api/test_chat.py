@@ -13,6 +13,7 @@ from gateway.conversations import store
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import TurnRow
 from gateway.types import Message, Variable
+from tests.databases import out_of_reach
 from tests.gateway.api.conftest import Shop, open_shop
 from tests.gateway.api.sse import events
 from tests.gateway_stack import Stack, gateway_stack, prompt_version, unique, until
@@ -208,13 +209,11 @@ def test_without_sql_only_what_callers_hold_goes_on(tmp_path: Path) -> None:
         stack.add(plain)
         conversation = say(shop, "When?", keep=True)["conversation"]["id"]
         body = {"prompt": "plain", "messages": [ASKED]}
-        path = Path(str(stack.engine.url.database))
-        path.rename(path.with_suffix(".away"))
-        assert shop.http.post("/v1/chat", json=body).status_code == 200
-        response = shop.http.post("/v1/chat", json=body | {"conversation": conversation})
-        assert (response.status_code, response.json()["error"]["code"]) == (503, "storage_unavailable")
-        assert "retry-after" in response.headers
-        path.with_suffix(".away").rename(path)
+        with out_of_reach(stack.settings.sql_url):
+            assert shop.http.post("/v1/chat", json=body).status_code == 200
+            response = shop.http.post("/v1/chat", json=body | {"conversation": conversation})
+            assert (response.status_code, response.json()["error"]["code"]) == (503, "storage_unavailable")
+            assert "retry-after" in response.headers
 
 
 def test_a_lease_is_longer_than_a_call() -> None:

@@ -6,7 +6,6 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -20,7 +19,7 @@ from gateway.errors import Forbidden, InvalidRequest, NotFound, StorageUnavailab
 from gateway.storage.engine import reading
 from gateway.storage.models import ApiKeyRow
 from gateway.types import Principal
-from tests.databases import POSTGRESQL, nobody_enters
+from tests.databases import out_of_reach
 
 TTL = 2.0
 
@@ -62,18 +61,6 @@ class SwitchedEngine:
         if self.down:
             raise OperationalError("connect", None, sqlite3.OperationalError("cut off"))
         return self._engine.connect()
-
-
-@contextmanager
-def sql_down(engine: Engine) -> Iterator[None]:
-    if engine.dialect.name == POSTGRESQL:
-        with nobody_enters(engine.url.render_as_string(hide_password=False)):
-            yield
-        return
-    path = Path(str(engine.url.database))
-    path.rename(path.with_suffix(".gone"))
-    yield
-    path.with_suffix(".gone").rename(path)
 
 
 async def test_a_key_lives_and_is_revoked_on_both_databases(engine: Engine, clock: ManualClock) -> None:
@@ -156,7 +143,7 @@ async def test_while_sql_is_down_known_keys_go_on_and_unknown_ones_wait(
     known, row = create_key(small, clock, "acme", "site", ["chat"])
     unknown, _ = create_key(small, clock, "acme", "other", ["chat"])
     await authenticator.authenticate(f"Bearer {known}")
-    with sql_down(small):
+    with out_of_reach(small.url.render_as_string(hide_password=False)):
         for _ in range(5):
             clock.advance(10 * TTL)
             assert (await authenticator.authenticate(f"Bearer {known}")).tenant == "acme"
