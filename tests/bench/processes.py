@@ -1,15 +1,14 @@
 """The processes of a measurement, and what the kernel says they used (``/proc``, Linux only)."""
 
+import http.client
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
-
-import httpx
-
-from tests.gateway_stack import until
+from urllib.parse import urlsplit
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -29,17 +28,13 @@ class Program:
         return self._process.pid
 
     def wait_until_it_answers(self, url: str, within: float = 180) -> None:
-        def answers() -> bool:
-            assert self._process.poll() is None, self.log()
-            try:
-                return httpx.get(url, timeout=1).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        try:
-            until(f"{' '.join(self._command[1:3])} answers", answers, within=within)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log()[-2000:]}") from None
+        """Raises AssertionError with the tail of its log."""
+        deadline = time.monotonic() + within
+        while (answer := get(url)) is None or answer[0] != 200:
+            running = self._process.poll() is None
+            assert running, f"{self._command[2]} ended:\n{self.log()[-2000:]}"
+            assert time.monotonic() < deadline, f"{self._command[2]} is silent:\n{self.log()[-2000:]}"
+            time.sleep(0.1)
 
     def kill(self) -> None:
         """As ``kill -9``."""
@@ -65,6 +60,20 @@ class Program:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._command, env=self._env, stdout=self._log, stderr=self._log)
+
+
+def get(url: str, timeout: float = 1.0) -> tuple[int, bytes] | None:
+    """Status and body over a connection of its own, None while there is no answer. Cheap enough to ask often."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
+    try:
+        connection.request("GET", parts.path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def cpu_seconds(pid: int) -> float:

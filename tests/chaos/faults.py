@@ -1,27 +1,28 @@
 """What is broken in turn, how it is mended, and what callers may see of it."""
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.bench.processes import workers
+from tests.bench.processes import get, workers
 from tests.bench.stage import Stage
 from tests.chaos.outcomes import Kind, Outcome
-from tests.databases import nobody_enters
-from tests.gateway_stack import until
+from tests.databases import out_of_reach
 from tests.servers import RedisServer
 
 FIRST = "openai"
 """The first provider of every chain."""
 _BACK_WITHIN = 120.0
-_THINKING_MS = 400
+_THINKING_MS = 700
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def all_faults(here: Stage, simulator: str, gateway: str) -> list[Fault]:
     connections."""
 
     def first(name: str, rule: Mapping[str, Any], **more: Any) -> Fault:
-        more = {"shows": lambda outcome: outcome.provider == "anthropic"} | more
+        more = {"shows": lambda outcome: outcome.tries > 1} | more
         return Fault(name, lambda: _providers(simulator, {"scope": {"provider": FIRST}, **rule}), **more)
 
     return [
@@ -109,7 +110,7 @@ def _killed(server: RedisServer) -> Iterator[None]:
 def _sql_away(here: Stage) -> Iterator[None]:
     """A server lets nobody in and ends what is going on; a file is locked for all who write."""
     if not here.settings.sql_url.startswith("sqlite"):
-        with nobody_enters(here.settings.sql_url):
+        with out_of_reach(here.settings.sql_url):
             yield
         return
     path = here.settings.sql_url.removeprefix("sqlite:///")
@@ -129,18 +130,17 @@ def _worker_killed(here: Stage, simulator: str, gateway: str) -> Iterator[None]:
     before = workers(parent)
     with _providers(simulator, {"latency_ms": _THINKING_MS}):
         time.sleep(_THINKING_MS / 1000)
-        os.kill(before[0], signal.SIGKILL)
+        os.kill(max(before, key=_sockets), signal.SIGKILL)  # connections are spread by chance
     yield
+    instances: set[str] = set()
+    deadline = time.monotonic() + _BACK_WITHIN
+    while workers(parent) == before or len(instances) < len(before):
+        assert time.monotonic() < deadline, "no new worker answers"
+        if set(workers(parent)) != set(before) and (answer := get(f"{gateway}/readyz", timeout=10)) is not None:
+            instances.add(json.loads(answer[1])["instance"])
+        time.sleep(0.05)
 
-    def replaced() -> bool:
-        now = workers(parent)
-        return len(now) == len(before) and now != before and _instances(gateway) >= len(before)
 
-    until("a new worker", replaced, within=_BACK_WITHIN)
-
-
-def _instances(gateway: str) -> int:
-    """How many different workers answer: each request has a connection of its own."""
-    with contextlib.suppress(httpx.TransportError):
-        return len({httpx.get(f"{gateway}/readyz", timeout=10).json()["instance"] for _ in range(10)})
-    return 0
+def _sockets(pid: int) -> int:
+    links = (os.readlink(descriptor) for descriptor in Path(f"/proc/{pid}/fd").iterdir())
+    return sum(link.startswith("socket:") for link in links)

@@ -35,6 +35,7 @@ class Outcome:
     reason: str = ""
     """Why the cache did not answer."""
     provider: str = ""
+    tries: int = 0
     detail: str = ""
     streamed: bool = False
 
@@ -76,6 +77,7 @@ def _provenance(told: Mapping[str, Any]) -> dict[str, Any]:
         "layer": cache["layer"],
         "reason": cache["reason"],
         "provider": told["provider"],
+        "tries": len(told["attempts"]),
     }
 
 

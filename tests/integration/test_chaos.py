@@ -13,6 +13,6 @@ pytestmark = pytest.mark.integration
 
 def test_what_must_hold_holds_while_everything_breaks_in_turn(tmp_path: Path) -> None:
     with stand(tmp_path, chain=brisk(), sql_timeout=1.0) as ready:
-        verdict = asyncio.run(trial(ready.here, ready.gateway, ready.tenants, ready.faults, seconds=1.0))
+        verdict = asyncio.run(trial(ready.here, ready.gateway, ready.tenants, ready.faults, seconds=1.0, callers=8))
     assert not verdict.violations, summary(verdict.violations)
     assert verdict.recorded >= verdict.answered > 500
