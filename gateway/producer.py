@@ -1,6 +1,7 @@
 """Making an answer that nobody has: documents, the chain, tools, and whether what came out is still true."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from decimal import Decimal
@@ -10,6 +11,7 @@ from msgspec import structs
 
 from gateway.clock import Clock
 from gateway.errors import DocumentsChanging, InvalidRequest, ProviderMalformed
+from gateway.limits import estimate
 from gateway.ports import AnswerCache, Epochs, Limits, Provider, Retriever, Toolbox
 from gateway.prompts.template import render, with_history
 from gateway.trail import Trail
@@ -267,6 +269,7 @@ class Producer:
         reservation = await self._limits.reserve(call)
         begun = self._clock.monotonic()
         settled = False
+        said = 0
         try:
             async with aclosing(self._providers.stream(self._completion(call, trail))) as pieces:
                 async for piece in pieces:
@@ -274,11 +277,13 @@ class Producer:
                         trail.passed("provider", begun, self._clock.monotonic())
                         await self._charge(call, trail, piece.reply, reservation)
                         settled = True
+                    else:
+                        said += estimate.characters(piece.delta)
                     yield piece
         except BaseException as error:
             if not settled:
                 trail.passed("provider", begun, self._clock.monotonic())
-                await self._failed(call, trail, error, reservation)
+                await self._failed(call, trail, error, reservation, said)
             raise
 
     def _completion(self, call: Call, trail: Trail) -> Completion:
@@ -303,13 +308,24 @@ class Producer:
         trail.costs.append(cost)
         await self._limits.settle(reservation, reply.usage, cost.usd)
 
-    async def _failed(self, call: Call, trail: Trail, error: BaseException, reservation: Any) -> None:
-        """What the provider reported before it broke off is charged; errors over HTTP are not; the rest is unknown."""
+    async def _failed(self, call: Call, trail: Trail, error: BaseException, reservation: Any, said: int = 0) -> None:
+        """What the provider reported before it broke off is charged; errors over HTTP are not; the rest is unknown.
+
+        Of an answer that had begun (``said`` characters) limits count an estimate: whoever leaves each stream before
+        its last chunk, which tells the usage, must not spend without bound.
+        """
         partial: Reply | None = getattr(error, "partial", None)
-        if partial is not None:
+        if partial is not None and partial.usage.complete:
             await self._charge(call, trail, partial, reservation)
-            return
-        if _is_free(error):
+        elif said and trail.asked is not None:
+            ref, at = trail.asked, call.received_at
+            trail.costs.append(self._price(ref.provider, ref.model, Usage(complete=False), at))
+            sent = estimate.likely_input(call.rendered, call.params)
+            known = partial.usage.input_tokens if partial is not None else 0
+            usage = Usage(known or sent, math.ceil(said / estimate.CHARACTERS_A_TOKEN))
+            usd = self._price(ref.provider, ref.model, usage, at).usd
+            await asyncio.shield(self._limits.settle(reservation, usage, usd))
+        elif _is_free(error):
             trail.costs.append(Cost(usd=_NOTHING))
             await asyncio.shield(self._limits.release(reservation))  # often on the way out of a cancelled call
         else:

@@ -30,7 +30,21 @@ class Bound(Struct, frozen=True):
 
 def likely_tokens(messages: Sequence[Message], params: Mapping[str, Any], assumed_output: int) -> int:
     """Characters / 4 of what is sent, and all of the output that it asks for."""
-    return math.ceil(_bytes(messages, params) / CHARACTERS_A_TOKEN) + most_output(params, assumed_output)
+    return likely_input(messages, params) + most_output(params, assumed_output)
+
+
+def likely_input(messages: Sequence[Message], params: Mapping[str, Any]) -> int:
+    """Characters / 4 of what is sent."""
+    return math.ceil(_bytes(messages, params) / CHARACTERS_A_TOKEN)
+
+
+def characters(delta: Mapping[str, Any]) -> int:
+    """Of what a piece of an answer says, its role apart; calls of tools count by their JSON."""
+    return sum(
+        len(value) if isinstance(value, str) else len(repr(value))
+        for name, value in delta.items()
+        if value and name != "role"
+    )
 
 
 def most_output(params: Mapping[str, Any], assumed: int) -> int:

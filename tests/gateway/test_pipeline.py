@@ -295,7 +295,7 @@ def pipeline(world: World, table: RoutingTable | None = None, **bounds: float) -
     clock = ManualClock()
 
     def price(provider: str, model: str, usage: Usage, at: float) -> Cost:
-        return Cost(Decimal("0.5"))
+        return Cost(Decimal("0.5") if usage.complete else None)
 
     producer = Producer(
         cache=world,
@@ -601,7 +601,7 @@ async def test_money_is_given_back_when_the_chain_refused(streaming: bool) -> No
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_money_stays_reserved_until_it_expires_when_nobody_knows_what_was_charged(streaming: bool) -> None:
-    world = World(replies=[ProviderTimeout("too slow")])
+    world = World(replies=[ProviderTimeout("too slow")], fail_at_once=True)
     path = pipeline(world)
     with pytest.raises(ProviderTimeout):
         await (everything(path.stream(ask(stream=True))) if streaming else path.answer(ask()))
@@ -615,7 +615,18 @@ async def test_a_client_that_leaves_a_stream_costs_an_unknown_sum_of_a_known_pro
     await anext(pieces)
     await pieces.aclose()
     [trail] = world.trails
-    assert (trail.asked, trail.cost().usd, world.money) == (ModelRef("openai", "small"), None, ["reserved"])
+    assert (trail.asked, trail.cost().usd) == (ModelRef("openai", "small"), None)
+    assert world.money == ["reserved", "settled 2 0.5"]  # "Thirty": nobody spends without bound by leaving early
+
+
+async def test_a_stream_that_was_cut_counts_for_limits_what_it_said() -> None:
+    cut = StreamInterrupted("cut")
+    cut.partial = structs.replace(reply("Thirty days."), usage=Usage(complete=False))
+    world = World(replies=[cut])
+    with pytest.raises(StreamInterrupted):
+        await everything(pipeline(world).stream(ask(stream=True)))
+    assert world.money == ["reserved", "settled 3 0.5"]
+    assert world.trails[0].cost().usd is None
 
 
 async def test_a_caller_who_leaves_an_answer_is_recorded() -> None:
