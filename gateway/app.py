@@ -2,6 +2,11 @@
 
 import gc
 import logging
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -92,10 +97,17 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def from_environment() -> FastAPI:
-    """The application of one worker."""
+    """The application of one of several workers, which ends with its parent, however that ends."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
     settings = Settings()
     logs.configure(settings.log_format)
     return create_app(settings)
+
+
+def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:

@@ -93,6 +93,11 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def is_running(pid: int) -> bool:
+    """Not for one that has ended and whose parent has not looked yet."""
+    return bool(_command_line(pid))
+
+
 def workers(parent: int) -> list[int]:
     """The process ids of a gateway's workers, without the child that tracks their parent's resources."""
     return [pid for pid in _children(parent) if b"spawn_main" in _command_line(pid)]
