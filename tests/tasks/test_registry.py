@@ -37,6 +37,12 @@ def test_a_version_is_registered_once_though_its_text_is_that_of_another(uri: st
     assert [register(uri, "1.0.0"), register(uri, "1.0.0"), register(uri, "1.1.0", "e")] == ["1", "1", "2"]
 
 
+def test_an_experiment_that_the_shell_names_is_another_servers(uri: str) -> None:
+    with pytest.MonkeyPatch.context() as shell:
+        shell.setenv("MLFLOW_EXPERIMENT_ID", "4711")
+        assert register(uri, "1.0.0", prompt="from-a-busy-shell") == "1"
+
+
 def test_aliases_follow_and_are_taken_away(uri: str) -> None:
     register(uri, "1.0.0", prompt="aliased")
 
