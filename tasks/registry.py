@@ -188,9 +188,9 @@ def _mlflow(tracking_uri: str) -> Any:
     """The mlflow module, bound to the server and bounded in time. Raises RegistryUnavailable."""
     if not is_up(tracking_uri):
         raise RegistryUnavailable("MLflow does not answer" if tracking_uri else "no MLflow server is configured")
-    # A server that dies half-way must not hold a run for minutes.
     for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
         os.environ.pop(name, None)  # of the shell, or of an earlier record: on this server it may be unknown
+    # A server that dies half-way must not hold a run for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
