@@ -32,7 +32,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Engine
 
 from gateway.clock import Clock, new_id
-from gateway.errors import IdempotencyBusy
+from gateway.errors import IdempotencyBusy, Overloaded, StorageUnavailable
 from gateway.idempotency import claims
 from gateway.idempotency.claims import NOT_KEPT, Claim, Place, Replay, not_kept
 from gateway.idempotency.held import HeldClaims
@@ -63,6 +63,7 @@ class Idempotency:
         self._entropy = entropy or random.SystemRandom()
         self._lanes = Lanes(self._policy.max_waiting)
         self._insistence = Insistence(self._policy, clock, sleep, self._entropy)
+        self._claiming = 0
         self._held = HeldClaims(engine, clock, self._policy, self._lanes, self._insistence, sleep)
 
     @property
@@ -173,7 +174,9 @@ class Idempotency:
                 return
 
     async def _attempt(self, place: Place, fingerprint: str, call_id: str) -> Claim | Replay | None:
-        """A claim that is made after its caller has left is given back."""
+        """A claim that is made after its caller has left, or has waited too long for SQL, is given back."""
+        if self._claiming >= self._policy.max_claiming:
+            raise Overloaded("too many Idempotency-Keys are being looked up", retry_after=1)
         owner = f"{self._owner}#{new_id('claim', self._clock)}"
         asked = self._insistence.spawn(
             asyncio.to_thread(
@@ -187,11 +190,20 @@ class Idempotency:
                 policy=self._policy,
             )
         )
+        self._claiming += 1
+        asked.add_done_callback(self._asked)
         try:
-            return await asyncio.shield(asked)
+            async with asyncio.timeout(self._policy.claim_wait):
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            asked.add_done_callback(self._return_unclaimed)
+            raise StorageUnavailable("the Idempotency-Key could not be looked up in time", retry_after=1) from None
         except asyncio.CancelledError:
             asked.add_done_callback(self._return_unclaimed)
             raise
+
+    def _asked(self, _asked: "asyncio.Task[Claim | Replay | None]") -> None:
+        self._claiming -= 1
 
     def _return_unclaimed(self, asked: "asyncio.Task[Claim | Replay | None]") -> None:
         if asked.cancelled() or asked.exception() is not None:

@@ -19,6 +19,10 @@ class IdempotencyPolicy(Struct, frozen=True, kw_only=True):
     first_pause: float = 0.05
     longest_pause: float = 1.0
     max_waiting: int = 256
+    claim_wait: float = 5.0
+    """How long a call waits for SQL to say how its key stands: threads that wait for a lock must not queue up calls."""
+    max_claiming: int = 256
+    """Calls that may ask SQL so at once."""
     max_outcome_bytes: int = 4_000_000
     store_wait: float = 2.0
     """How long an answer waits to be stored before it leaves all the same."""

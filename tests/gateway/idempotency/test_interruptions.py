@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.clock import ManualClock, SystemClock
-from gateway.errors import StorageUnavailable
-from gateway.idempotency.claims import Replay
+from gateway.errors import Overloaded, StorageUnavailable
+from gateway.idempotency.claims import Claim, Replay
 from gateway.ledger.writer import LedgerWriter
 from tests.gateway.idempotency.workers import Worker, asks_sql, cancelled_later, count, locked, row, until
 from tests.gateway.ledger.ledger_values import append, spool_at, stored
@@ -48,6 +48,22 @@ async def test_a_claim_that_is_made_after_its_caller_left_is_given_back(
     await one.idempotency.settle()
     assert count(engine) == 0
     assert not (await two.claim()).inherited
+
+
+async def test_who_waits_too_long_for_sql_is_told_and_leaves_no_claim(
+    engine: Engine, clock: ManualClock, two: Worker
+) -> None:
+    one = Worker(engine, clock, "one", claim_wait=0.05, max_claiming=1)
+    with locked(engine):
+        with pytest.raises(StorageUnavailable):
+            await one.begin()
+        with pytest.raises(Overloaded):  # the thread that asks is still at it
+            await one.begin(key="another")
+    await one.idempotency.settle()
+    assert count(engine) == 0
+    assert not (await two.claim()).inherited
+    assert isinstance(await one.begin(key="another"), Claim)
+    await one.idempotency.settle()
 
 
 async def test_an_inherited_claim_that_is_given_back_keeps_its_id(
