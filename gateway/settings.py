@@ -32,7 +32,7 @@ class ChainSettings(BaseModel):
     backoff_base: float = Field(0.1, gt=0, description="Seconds of the first pause between tries.")
     backoff_cap: float = Field(2.0, gt=0, description="Seconds of the longest pause.")
     breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a breaker.")
-    breaker_cooldown: float = Field(5.0, gt=0, description="Seconds until an open breaker lets one probe through.")
+    breaker_cooldown: float = Field(3.0, gt=0, description="Seconds until an open breaker lets one probe through.")
 
 
 class LimitSettings(BaseModel):
