@@ -28,6 +28,7 @@ _ROOMS = (
     ("/gateway/idempotency/", "idempotency"),
     ("/gateway/api/", "api"),
     ("/gateway/app.py", "api"),
+    ("/gateway/http_server.py", "http server"),
     ("/gateway/", "pipeline"),
     ("/uvicorn/_compat.py", ELSEWHERE),
     ("/uvicorn/server.py", ELSEWHERE),
