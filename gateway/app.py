@@ -118,6 +118,8 @@ def main() -> None:
     """
     import uvicorn  # the server, and what reads its command line: not for those who import the application
 
+    from gateway.http_server import BoundedHttp
+
     settings = Settings()
     logs.configure(settings.log_format)
     uvicorn.run(
@@ -128,6 +130,7 @@ def main() -> None:
         port=settings.port,
         log_level="warning",
         access_log=False,
+        http=BoundedHttp,
         timeout_graceful_shutdown=30,
         timeout_worker_healthcheck=30,  # by default a worker that takes 5 s to import is killed, again and again
     )
