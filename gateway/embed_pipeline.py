@@ -104,8 +104,11 @@ class EmbedPipeline:
         try:
             done = await model.answer(inputs)
         except BaseException as error:
-            trail.costs.append(_NOTHING if _is_free(error) else Cost())
-            await asyncio.shield(self._limits.release(reservation))  # often on the way out of a cancelled call
+            if _is_free(error):
+                trail.costs.append(_NOTHING)
+                await asyncio.shield(self._limits.release(reservation))
+            else:
+                trail.costs.append(Cost())  # it may be charged: what was reserved is let go when it expires
             raise
         finally:
             trail.passed("provider", begun, self._clock.monotonic())

@@ -64,8 +64,9 @@ class Retriever:
     async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> Found:
         """Up to ``top_k`` passages, best first. ``epoch`` is the collection's when the call began, "" while unknown.
 
-        Under an epoch that the index covers nothing but memory is touched. Raises StorageUnavailable when there is no
-        index yet and SQL is out of reach, and a ProviderError when the query cannot be embedded.
+        Under an epoch that the index covers nothing but memory is touched. Raises StorageUnavailable when SQL is out of
+        reach and there is no index yet, or documents were changed since it was read: nothing older than an
+        acknowledged change is served. Raises a ProviderError when the query cannot be embedded.
         """
         index, fresh = await self._index(tenant, collection, epoch)
         asked = questions(query)
@@ -92,7 +93,9 @@ class Retriever:
                 if epoch and epoch not in shelf.covered:
                     shelf.covered = (epoch, *shelf.covered)[:_EPOCHS_KEPT]
                 return shelf.index, True
-            if shelf.index is not None:
+            # A known epoch that no index covers: a change was acknowledged which this worker has not read. Without an
+            # epoch (Redis is away as well) nothing can be acknowledged anywhere, so the last index is as good as any.
+            if shelf.index is not None and not epoch:
                 return shelf.index, False
             raise StorageUnavailable(f"the documents of {collection!r} cannot be loaded") from shelf.error
 

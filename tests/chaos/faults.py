@@ -43,8 +43,8 @@ class Fault:
 
 
 def all_faults(here: Stage, simulator: str, gateway: str) -> list[Fault]:
-    """Errors are allowed only where every provider is down, on streams that had begun, and on a dead worker's
-    connections."""
+    """Errors are allowed only where every provider is down, on streams that had begun, on a dead worker's connections,
+    and where an acknowledged change of a document cannot be read."""
 
     def first(name: str, rule: Mapping[str, Any], **more: Any) -> Fault:
         more = {"shows": lambda outcome: outcome.tries > 1} | more
@@ -75,7 +75,14 @@ def all_faults(here: Stage, simulator: str, gateway: str) -> list[Fault]:
             shows=lambda outcome: outcome.reason == "unavailable",
         ),
         Fault("state Redis killed", lambda: _killed(here.state_redis), shows=lambda outcome: outcome.reason == "epoch"),
-        Fault("SQL away", lambda: _sql_away(here), shows=lambda outcome: outcome.kind is Kind.ANSWERED),
+        Fault(
+            "SQL away",
+            lambda: _sql_away(here),
+            shows=lambda outcome: outcome.kind is Kind.ANSWERED,
+            # A worker that has not read an acknowledged change yet refuses rather than answer from before it.
+            kinds={Kind.REFUSED},
+            codes={"storage_unavailable"},
+        ),
         Fault(
             "worker killed",
             lambda: _worker_killed(here, simulator, gateway),
