@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with two bounds that it lacks: how large and how slow the head of a request may be.
+"""uvicorn's HTTP protocol, which writes less often and has two bounds: how large and how slow a request's head may be.
 
 Heads are read before anybody is asked for a key. Without a bound a stranger could fill the memory with headers, or hold
 connections open by sending none.
@@ -15,6 +15,33 @@ HEAD_SECONDS = 30.0
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
+class _Gathering:
+    """A transport whose writes of one tick of the event loop leave together: head and body in one system call."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            if not self._transport.is_closing():
+                self._transport.write(b"".join(pieces))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedHttp(HttpToolsProtocol):
     """Closes a connection whose head is larger than ``MOST_HEAD_BYTES`` (431) or takes longer than ``HEAD_SECONDS``."""
 
@@ -26,6 +53,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = _Gathering(transport, self.loop)  # type: ignore[assignment]
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

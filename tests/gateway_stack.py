@@ -24,6 +24,7 @@ from gateway.app import create_app
 from gateway.auth.keys import SCOPES, create_key
 from gateway.clock import SystemClock
 from gateway.compose import Gateway
+from gateway.http_server import BoundedHttp
 from gateway.ledger.writer import LedgerWriter
 from gateway.prompts.projection import write_routing
 from gateway.prompts.routing_store import RoutingStore
@@ -121,7 +122,9 @@ class Stack:
 
     def start(self) -> None:
         app = create_app(self.settings)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app, http=BoundedHttp, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        )
         self.server = ServerThread(uvicorn.Server(config), listen())
         self.server.start()
         self.gateway = app.state.gateway
