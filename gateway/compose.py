@@ -12,11 +12,13 @@ from typing import Any
 from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
+from gateway import ports
 from gateway.auth.authenticator import Authenticator
 from gateway.cache.coalesce import Coalescer
 from gateway.cache.epochs import Epochs
 from gateway.cache.exact import ExactCache
 from gateway.clock import Clock, SystemClock, new_id
+from gateway.dialogue import Dialogue
 from gateway.embed_pipeline import EmbedPipeline
 from gateway.embedding.base import Embedder
 from gateway.embedding.build import build_catalogue, build_embedder
@@ -154,6 +156,46 @@ class Gateway:
             session.execute(text("select 1"))
 
 
+def lay_path(
+    settings: Settings,
+    *,
+    router: Router,
+    limits: ports.Limits,
+    tools: ports.Toolbox,
+    cache: ports.AnswerCache,
+    epochs: ports.Epochs,
+    retriever: ports.Retriever,
+    providers: ports.Provider,
+    coalescer: ports.Coalescer,
+    recorder: ports.Recorder,
+    clock: Clock,
+    charged: ports.Price = price,
+) -> Pipeline:
+    """The request path over these parts. ``charged`` prices what a provider is asked for now."""
+    dialogue = Dialogue(
+        providers=providers, limits=limits, tools=tools, price=charged, chain=settings.chain, clock=clock
+    )
+    producer = Producer(
+        cache=cache,
+        epochs=epochs,
+        retriever=retriever,
+        dialogue=dialogue,
+        show_passages=render_passages,
+        clock=clock,
+    )
+    return Pipeline(
+        router=router,
+        limits=limits,
+        cache=cache,
+        epochs=epochs,
+        coalescer=coalescer,
+        producer=producer,
+        recorder=recorder,
+        price=price,
+        clock=clock,
+    )
+
+
 def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gateway") -> Gateway:
     """Put the online path together. Opens no connection yet; the spool's directory is made."""
     clock = clock or SystemClock()
@@ -189,28 +231,17 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     gate = limits.models if settings.model_limits else None
     providers = build_chain(settings, clock, entropy, board=breakers, gate=gate)
     router = Router()
-    producer = Producer(
+    pipeline = lay_path(
+        settings,
+        router=router,
+        limits=limits.limits,
+        tools=tools,
         cache=cache,
         epochs=epochs,
         retriever=retriever,
         providers=providers,
-        limits=limits.limits,
-        tools=tools,
-        price=price,
-        show_passages=render_passages,
-        clock=clock,
-        first_token_timeout=settings.chain.first_token_timeout,
-        total_timeout=settings.chain.total_timeout,
-    )
-    pipeline = Pipeline(
-        router=router,
-        limits=limits.limits,
-        cache=cache,
-        epochs=epochs,
         coalescer=Coalescer(),
-        producer=producer,
         recorder=recorder,
-        price=price,
         clock=clock,
     )
     bounds = settings.chain

@@ -101,7 +101,7 @@ class UnknownConversation(NotFound):
 
 class UnknownJob(NotFound):
     code = "unknown_job"
-    default_hint = "GET /v1/jobs lists the jobs that are kept."
+    default_hint = "'promptyard jobs list' or GET /v1/jobs lists those that are kept."
 
 
 class Conflict(PromptyardError):

@@ -8,8 +8,8 @@ from msgspec import structs
 
 from gateway.clock import Clock
 from gateway.errors import BudgetExhausted, ClientGone, PromptyardError, ProviderError, RateLimited
-from gateway.ports import AnswerCache, Coalescer, Epochs, Found, Limits, Recorder
-from gateway.producer import Price, Producer, provenance
+from gateway.ports import AnswerCache, Coalescer, Epochs, Found, Limits, Price, Recorder
+from gateway.producer import Producer, provenance
 from gateway.prompts.router import Router
 from gateway.prompts.template import bind, render_text
 from gateway.trail import Trail
@@ -80,31 +80,10 @@ class Pipeline:
         try:
             found = await self._look_up(trail)
             await admitted
-            kept = found.reply or await self._revalidate(trail, found)
-            layer, reason = Layer.EXACT, found.reason if found.reply else REVALIDATED
-            if kept is None:
-                begun = False
-                try:
-                    async with aclosing(self._producer.stream(trail.call, trail)) as pieces:
-                        async for piece in pieces:
-                            if not begun:
-                                begun = True
-                                first_token_ms = self._since(trail)
-                            if piece.reply is None:
-                                yield piece
-                                continue
-                            answer = self._finish(trail, piece.reply, Layer.NONE, found.reason, first_token_ms)
-                            recorded = True
-                            yield answer
-                except ProviderError as error:
-                    if begun or (kept := await self._last_good(trail, error)) is None:
-                        raise
-                    layer, reason = Layer.STALE, error.code
-            if kept is not None:
-                answer = self._finish(trail, kept, layer, reason, self._since(trail))
-                recorded = True
-                yield Delta(delta=dict(kept.message))
-                yield answer
+            async with aclosing(self._pieces(trail, found)) as pieces:
+                async for piece in pieces:
+                    recorded = recorded or isinstance(piece, Answer)
+                    yield piece
         except Exception as error:
             if not recorded:
                 self._failed(trail, error)
@@ -113,6 +92,40 @@ class Pipeline:
             if not recorded:
                 self._failed(trail, ClientGone("the client went away"))
             raise
+
+    async def _pieces(self, trail: Trail, found: Found) -> AsyncGenerator[Delta | Answer, None]:
+        """From the cache, from the chain, or the last good answer while nothing was said yet."""
+        if found.reply is not None:
+            kept, layer, reason = found.reply, Layer.EXACT, found.reason
+        elif (still_true := await self._revalidate(trail, found)) is not None:
+            kept, layer, reason = still_true, Layer.EXACT, REVALIDATED
+        else:
+            begun = False
+            try:
+                async with aclosing(self._fresh(trail, found.reason)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+                return
+            except ProviderError as error:
+                stale = None if begun else await self._last_good(trail, error)
+                if stale is None:
+                    raise
+                kept, layer, reason = stale, Layer.STALE, error.code
+        answer = self._finish(trail, kept, layer, reason, self._since(trail))
+        yield Delta(delta=dict(kept.message))
+        yield answer
+
+    async def _fresh(self, trail: Trail, reason: str) -> AsyncGenerator[Delta | Answer, None]:
+        first_token_ms: float | None = None
+        async with aclosing(self._producer.stream(trail.call, trail)) as pieces:
+            async for piece in pieces:
+                if first_token_ms is None:
+                    first_token_ms = self._since(trail)
+                if piece.reply is None:
+                    yield piece
+                else:
+                    yield self._finish(trail, piece.reply, Layer.NONE, reason, first_token_ms)
 
     def _prepare(self, call: Call) -> Call:
         """Route, and bind the variables of the version that was chosen."""

@@ -6,7 +6,10 @@ from typing import Any, Protocol
 
 from gateway.errors import PromptyardError
 from gateway.trail import Trail
-from gateway.types import Answer, Call, Candidate, Completion, Delta, Message, Passage, Reply, Usage
+from gateway.types import Answer, Call, Candidate, Completion, Cost, Delta, Message, Passage, Reply, Usage
+
+Price = Callable[[str, str, Usage, float], Cost]
+"""What a provider charges: provider, model, usage, time of the call."""
 
 
 class Found(Protocol):

@@ -43,8 +43,8 @@ class AttemptMade(BaseModel):
 
 
 class Money(BaseModel):
-    cost_usd: Decimal | None = Field(description="null: unknown, never 0.")
-    saved_usd: Decimal | None
+    cost_usd: float | None = Field(description="null: unknown, never 0.")
+    saved_usd: float | None
     input_tokens: int
     cached_input_tokens: int
     output_tokens: int
@@ -139,8 +139,8 @@ def _view(story: CallStory) -> CallView:
         ),
         cache=CacheDecision(layer=row.layer, reason=row.cache_reason, kept=explanation.get("kept")),
         money=Money(
-            cost_usd=row.cost_usd,
-            saved_usd=row.saved_usd,
+            cost_usd=_dollars(row.cost_usd),
+            saved_usd=_dollars(row.saved_usd),
             input_tokens=row.input_tokens,
             cached_input_tokens=row.cached_input_tokens,
             output_tokens=row.output_tokens,
@@ -153,3 +153,7 @@ def _view(story: CallStory) -> CallView:
             for score in story.scores
         ],
     )
+
+
+def _dollars(amount: Decimal | None) -> float | None:
+    return None if amount is None else float(amount)

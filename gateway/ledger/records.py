@@ -79,25 +79,12 @@ class ScoreRecord(Struct, frozen=True, kw_only=True):
 
 def call_record(answer: Answer, content: bool, trail: Trail | None = None) -> CallRecord:
     """An answered call. ``content``: whether question, answer, variables and context are kept."""
-    call, reply, usage, version = answer.call, answer.reply, answer.reply.usage, answer.call.version
-    chat = call.kind == "chat"
+    call, reply, usage = answer.call, answer.reply, answer.reply.usage
     return CallRecord(
-        id=call.id,
-        tenant=call.tenant,
-        started_at=call.received_at,
-        key_id=call.key_id,
-        origin=call.origin._value_,
-        prompt=call.prompt,
-        version=version.version if version is not None else call.pinned,
-        release_id=call.release,
-        arm=call.arm,
-        weight=call.weight,
-        evidence=call.evidence,
-        user=call.user,
+        **_of_call(call, content),
         latency_ms=answer.latency_ms,
         first_token_ms=answer.first_token_ms,
-        streamed=call.stream,
-        layer=answer.layer._value_,
+        layer=answer.layer.value,
         cache_reason=answer.cache_reason,
         provider=reply.provider,
         model=reply.model,
@@ -110,18 +97,14 @@ def call_record(answer: Answer, content: bool, trail: Trail | None = None) -> Ca
         saved_usd=answer.saved_usd,
         price=_price(answer.cost),
         documents=reply.documents,
-        variables=(_own_variables(call) or None) if content else None,
-        question=question_of(call) if content and chat else None,
-        answer=reply.text if content and chat else None,
-        context=(call.context or None) if content else None,
-        kind=call.kind,
+        answer=reply.text if content and call.kind == "chat" else None,
         explanation=_explanation(trail) if trail is not None else {},
     )
 
 
 def failure_record(trail: Trail, error: PromptyardError, latency_ms: float, content: bool) -> CallRecord:
     """A call that ended in an error. What was spent on it all the same is on the trail."""
-    call, version = trail.call, trail.call.version
+    call = trail.call
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     provider = model = ""
     if isinstance(error, ProviderError) and error.provider:
@@ -132,20 +115,8 @@ def failure_record(trail: Trail, error: PromptyardError, latency_ms: float, cont
         provider, model = trail.asked.provider, trail.asked.model
     cost = trail.cost() if trail.costs else Cost(usd=_NOTHING)
     return CallRecord(
-        id=call.id,
-        tenant=call.tenant,
-        started_at=call.received_at,
-        key_id=call.key_id,
-        origin=call.origin.value,
-        prompt=call.prompt,
-        version=version.version if version is not None else call.pinned,
-        release_id=call.release,
-        arm=call.arm,
-        weight=call.weight,
-        evidence=call.evidence,
-        user=call.user,
+        **_of_call(call, content),
         latency_ms=latency_ms,
-        streamed=call.stream,
         status="failed",
         error=error.code,
         provider=provider,
@@ -153,12 +124,32 @@ def failure_record(trail: Trail, error: PromptyardError, latency_ms: float, cont
         attempts=_attempts(attempts),
         cost_usd=cost.usd,
         price=_price(cost),
-        variables=(_own_variables(call) or None) if content else None,
-        question=question_of(call) if content and call.kind == "chat" else None,
-        context=(call.context or None) if content else None,
-        kind=call.kind,
         explanation=_explanation(trail),
     )
+
+
+def _of_call(call: Call, content: bool) -> dict[str, Any]:
+    """All that is known before there is an outcome."""
+    version = call.version
+    return {
+        "id": call.id,
+        "tenant": call.tenant,
+        "started_at": call.received_at,
+        "key_id": call.key_id,
+        "origin": call.origin.value,
+        "prompt": call.prompt,
+        "version": version.version if version is not None else call.pinned,
+        "release_id": call.release,
+        "arm": call.arm,
+        "weight": call.weight,
+        "evidence": call.evidence,
+        "user": call.user,
+        "streamed": call.stream,
+        "kind": call.kind,
+        "variables": (_own_variables(call) or None) if content else None,
+        "question": question_of(call) if content and call.kind == "chat" else None,
+        "context": (call.context or None) if content else None,
+    }
 
 
 def _explanation(trail: Trail) -> dict[str, Any]:

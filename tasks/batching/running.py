@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any
 
 from gateway.cache.coalesce import Coalescer
-from gateway.compose import Gateway
+from gateway.compose import Gateway, lay_path
 from gateway.errors import PromptyardError
 from gateway.pipeline import Pipeline
 from gateway.pricing import price
-from gateway.producer import Producer
-from gateway.retrieval.search import Retriever, render_passages
+from gateway.retrieval.search import Retriever
 from gateway.settings import ProviderSettings
 from gateway.types import Answer, Call, Cost, Usage
 from tasks.batching.api import BatchApi
@@ -89,27 +88,19 @@ class _Announcing:
 
 
 def _pipeline(gateway: Gateway, retriever: Retriever, gathering: Gathering) -> Pipeline:
-    producer = Producer(
+    return lay_path(
+        gateway.settings,
+        router=gateway.pipeline.router,
+        limits=gateway.limits.limits,
+        tools=gateway.tools,
         cache=gateway.cache,
         epochs=gateway.epochs,
         retriever=retriever,
         providers=gathering,
-        limits=gateway.limits.limits,
-        tools=gateway.tools,
-        price=_price,
-        show_passages=render_passages,
-        clock=gateway.clock,
-    )
-    return Pipeline(
-        router=gateway.pipeline.router,
-        limits=gateway.limits.limits,
-        cache=gateway.cache,
-        epochs=gateway.epochs,
         coalescer=_Announcing(gathering),
-        producer=producer,
         recorder=gateway.recorder,
-        price=price,
         clock=gateway.clock,
+        charged=_price,
     )
 
 

@@ -12,6 +12,7 @@ from msgspec import structs
 from gateway.cache.coalesce import Coalescer
 from gateway.cache.keys import answer_key
 from gateway.clock import ManualClock
+from gateway.dialogue import MAX_TOOL_ROUNDS, Dialogue
 from gateway.errors import (
     ChainExhausted,
     DocumentsChanging,
@@ -26,8 +27,9 @@ from gateway.errors import (
     UnknownPrompt,
 )
 from gateway.pipeline import Pipeline
-from gateway.producer import MAX_REMAKES, MAX_TOOL_ROUNDS, Producer
+from gateway.producer import MAX_REMAKES, Producer
 from gateway.prompts.router import Router
+from gateway.settings import ChainSettings
 from gateway.trail import Trail
 from gateway.types import (
     CANARY,
@@ -297,17 +299,16 @@ def pipeline(world: World, table: RoutingTable | None = None, **bounds: float) -
     def price(provider: str, model: str, usage: Usage, at: float) -> Cost:
         return Cost(Decimal("0.5") if usage.complete else None)
 
+    dialogue = Dialogue(
+        providers=world, limits=world, tools=world, price=price, chain=ChainSettings.model_validate(bounds), clock=clock
+    )
     producer = Producer(
         cache=world,
         epochs=world,
         retriever=Library(world),
-        providers=world,
-        limits=world,
-        tools=world,
-        price=price,
+        dialogue=dialogue,
         show_passages=lambda passages: "\n".join(passage.text for passage in passages),
         clock=clock,
-        **bounds,
     )
     return Pipeline(
         router=Router(table or stable),

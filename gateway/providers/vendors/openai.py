@@ -6,54 +6,19 @@ Protocol: https://platform.openai.com/docs/api-reference/chat
 from collections.abc import Mapping
 from typing import Any
 
-import httpx2
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, OpenAIError
 
 from gateway.clock import Clock
 from gateway.errors import ProviderRejectedRequest
 from gateway.providers.deltas import MessageAssembler
-from gateway.providers.dialect import EventStream, Outgoing, Parsed
-from gateway.providers.plain_post import PlainPost
+from gateway.providers.dialect import Outgoing, Parsed
+from gateway.providers.sdk_connection import SdkConnection
 from gateway.providers.unsent import malformed
 from gateway.providers.wire import WireProvider
 from gateway.settings import ChainSettings, ProviderSettings
 from gateway.types import Completion, Usage
 
 _PATH = "/chat/completions"
-
-
-class OpenAIConnection:
-    """Whole answers by a plain request, streams by the SDK."""
-
-    errors: tuple[type[Exception], ...] = (OpenAIError,)
-
-    def __init__(self, client: AsyncOpenAI, *, connect_timeout: float) -> None:
-        self._client = client
-        self._connect_timeout = connect_timeout
-        own = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
-        headers = {name: value for name, value in own.items() if not name.lower().startswith("x-stainless")}
-        url = str(client.base_url).rstrip("/") + _PATH
-        headers["Authorization"] = f"Bearer {client.api_key}"
-        self._plain = PlainPost(url, headers, connect_timeout=connect_timeout)
-
-    async def ask(self, outgoing: Outgoing, seconds: float) -> bytes:
-        return await self._plain.send(outgoing.body, seconds, outgoing.headers)
-
-    async def listen(self, outgoing: Outgoing, seconds: float) -> EventStream:
-        # the aiohttp transport reads "pool" as the whole of getting a connection: waiting, name lookup, handshake
-        limits = httpx2.Timeout(seconds, connect=self._connect_timeout, pool=self._connect_timeout)
-        return await self._client.post(
-            _PATH,
-            cast_to=object,
-            body=outgoing.body,
-            options={"timeout": limits, "headers": dict(outgoing.headers)},
-            stream=True,
-            stream_cls=AsyncStream[object],
-        )
-
-    async def aclose(self) -> None:
-        await self._plain.aclose()
-        await self._client.close()
 
 
 class OpenAIDialect:
@@ -148,7 +113,14 @@ def provider(name: str, settings: ProviderSettings, chain: ChainSettings, clock:
         # a redirect could carry the key to another host
         http_client=DefaultAioHttpClient(follow_redirects=False),
     )
-    connection = OpenAIConnection(client, connect_timeout=chain.connect_timeout)
+    connection = SdkConnection(
+        client,
+        _PATH,
+        AsyncStream[object],
+        (OpenAIError,),
+        connect_timeout=chain.connect_timeout,
+        headers={"Authorization": f"Bearer {client.api_key}"},
+    )
     return WireProvider(name, connection, OpenAIDialect(), clock=clock)
 
 

@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway.auth.keys import create_key
 from gateway.compose import compose
-from gateway.producer import MAX_TOOL_ROUNDS
+from gateway.dialogue import MAX_TOOL_ROUNDS
 from gateway.tools.execution import MAX_RESULT_CHARS
 from gateway.tools.signature import ToolDefinitionError
 from gateway.types import KeyLimits
