@@ -125,7 +125,7 @@ class Pipeline:
                 if piece.reply is None:
                     yield piece
                 else:
-                    yield self._finish(trail, piece.reply, Layer.NONE, reason, first_token_ms)
+                    yield self._finish(trail, piece.reply, trail.layer, reason, first_token_ms)
 
     def _prepare(self, call: Call) -> Call:
         """Route, and bind the variables of the version that was chosen."""
@@ -164,7 +164,7 @@ class Pipeline:
         """
         call = trail.call
         if not (_may_share(call) and self._producer.may_share(call)):
-            return await self._producer.produce(call, trail), Layer.NONE
+            return await self._producer.produce(call, trail), trail.layer
         shared = Trail(call=call, begun=trail.begun)
 
         async def lead() -> tuple[Reply, Trail]:
@@ -190,7 +190,7 @@ class Pipeline:
             return reply, Layer.COALESCED
         flown.booked = True
         trail.join(flown)
-        return reply, Layer.NONE
+        return reply, trail.layer
 
     async def _last_good(self, trail: Trail, error: ProviderError) -> Reply | None:
         """The last good answer, while every provider is down: past its TTL, never past its provenance."""

@@ -64,6 +64,18 @@ class Retriever(Protocol):
     async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> Retrieved: ...
 
 
+class SemanticLayer(Protocol):
+    """Answers to other questions that mean the same. Never raises: trouble is a miss."""
+
+    async def find(self, call: Call, trail: Trail) -> Reply | None:
+        """The answer that may be served for this routed call. Tells ``trail.notes["semantic"]`` what it saw."""
+        ...
+
+    async def learn(self, call: Call, reply: Reply, trail: Trail) -> None:
+        """A fresh answer of this grounded call is in the exact layer: it can be found for similar questions."""
+        ...
+
+
 class Provider(Protocol):
     """Raises ProviderError."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field, structs
 
-from gateway.types import Call, Cost, ModelRef
+from gateway.types import Call, Cost, Layer, ModelRef
 
 
 class Stage(Struct, frozen=True):
@@ -32,6 +32,8 @@ class Trail(Struct, kw_only=True):
     """One of each upstream answer: tool rounds and answers that were made again are several."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Decisions and their reasons, as plain JSON."""
+    layer: Layer = Layer.NONE
+    """Which layer gave what was produced; NONE is a provider."""
     booked: bool = False
     """Whether some call's record carries the costs."""
 
@@ -50,6 +52,7 @@ class Trail(Struct, kw_only=True):
         )
         self.stages.extend(other.stages)
         self.asked = other.asked
+        self.layer = other.layer
         self.costs.extend(other.costs)
         self.notes.update(other.notes)
 

@@ -43,7 +43,11 @@ class CacheMode(StrEnum):
 class Layer(StrEnum):
     """Where an answer came from."""
 
+    LOCAL = "local"
+    """The process's own memory, in front of the exact layer or in its place."""
     EXACT = "exact"
+    SEMANTIC = "semantic"
+    """The answer to another question that means the same."""
     COALESCED = "coalesced"
     STALE = "stale"
     """The last good answer, past its TTL and within its provenance, because every provider is down."""
@@ -128,6 +132,47 @@ class RetrievalPolicy(Struct, frozen=True):
     into: str = "context"
 
 
+class LayerPolicy(Struct, frozen=True):
+    """The switch of one layer of the cache; ``ttl`` in seconds."""
+
+    on: bool = True
+    ttl: float = 86_400.0
+
+
+class SemanticMode(StrEnum):
+    """``shadow``: it looks and does not serve, and a judge compares. ``on``: it serves where it has earned it."""
+
+    OFF = "off"
+    SHADOW = "shadow"
+    ON = "on"
+
+
+class SemanticPolicy(Struct, frozen=True):
+    """When the answer to a similar question may be served. Shares are of 1, ``ttl`` in seconds."""
+
+    mode: SemanticMode = SemanticMode.SHADOW
+    ttl: float = 86_400.0
+    max_wrong: float = 0.03
+    """The most wrong answers per served hit that the bound may allow."""
+    precision: float = 0.98
+    """What the threshold is fitted for, on judged pairs."""
+    variable: str = ""
+    """The variable that is compared; all others must be equal. Empty: the only one, or the retrieval query's."""
+    multi_turn: bool = False
+    """Whether questions with a history are compared at all; the history must be equal."""
+    judged_share: float = 0.2
+    """Of the candidates in shadow, and in the grey zone around the threshold, that a judge compares."""
+    sampled_share: float = 0.05
+    """Of the served hits that are answered anew and compared, for as long as the layer serves."""
+
+
+class CachePlace(StrEnum):
+    """Where answers are kept: in Redis for all workers, or in each process alone."""
+
+    SHARED = "shared"
+    PROCESS = "process"
+
+
 class CachePolicy(Struct, frozen=True):
     """``ttl`` in seconds. ``warm_top``: how many of the most frequent questions are answered ahead of a change."""
 
@@ -139,6 +184,18 @@ class CachePolicy(Struct, frozen=True):
     warm_top: int = 50
     stale_for: float = 0.0
     """Seconds past its TTL for which an answer may still be served, marked stale, while every provider is down."""
+    refresh_within: float = 0.0
+    """Seconds past its TTL in which an answer that only aged is served while it is made anew in the background."""
+    early_refresh: float = 1.0
+    """How early an answer near its end is made anew by chance (beta of XFetch); 0 is never."""
+    tags: tuple[str, ...] = ()
+    """Names under which answers can be removed together."""
+    place: CachePlace = CachePlace.SHARED
+    embedding: LayerPolicy = field(default_factory=LayerPolicy)
+    """Vectors of queries."""
+    context: LayerPolicy = field(default_factory=LayerPolicy)
+    """Retrieved passages."""
+    semantic: SemanticPolicy = field(default_factory=SemanticPolicy)
 
 
 class PromptVersion(Struct, frozen=True, kw_only=True):

@@ -44,13 +44,7 @@ def bundle(spec: PromptSpec, tenant: str) -> PromptVersion:
         retrieval=RetrievalPolicy(retrieval.collection, retrieval.query, retrieval.top_k, retrieval.into)
         if retrieval
         else None,
-        cache=CachePolicy(
-            exact=spec.cache.exact,
-            ttl=spec.cache.ttl,
-            above_zero=spec.cache.above_zero,
-            warm_top=spec.cache.warm_top,
-            stale_for=spec.cache.stale_for,
-        ),
+        cache=msgspec.convert(spec.cache.model_dump(mode="json"), CachePolicy),
         total_timeout=spec.model.timeout,
         personal=spec.personal,
         daily_budget_usd=spec.budget.daily_usd,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gateway.prompts.template import TemplateError, names
-from gateway.types import ModelRef
+from gateway.types import CachePlace, ModelRef, SemanticMode
 
 SEMVER = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -85,8 +85,32 @@ class ModelSpec(Section):
         return value
 
 
+class LayerSpec(Section):
+    """One layer of the cache."""
+
+    on: bool = True
+    ttl: Duration = 86_400.0
+
+
+Switch = BeforeValidator(lambda v: {False: "off", True: "on"}.get(v, v) if isinstance(v, bool) else v)
+"""YAML reads a bare off as false."""
+
+
+class SemanticSpec(Section):
+    """Answers to questions that mean the same: ``off``, ``shadow`` (looks, never serves), ``on`` (once proved)."""
+
+    mode: Annotated[SemanticMode, Switch] = SemanticMode.SHADOW
+    ttl: Duration = 86_400.0
+    max_wrong: float = Field(0.03, gt=0, le=0.5, description="Most wrong answers per hit that the bound may allow.")
+    precision: float = Field(0.98, gt=0.5, lt=1, description="What the threshold is fitted for.")
+    variable: str = Field("", description="The variable that is compared; all others must be equal.")
+    multi_turn: bool = Field(False, description="Compare questions with an equal history too.")
+    judged_share: Share = Field(0.2, description="Share of the candidates that a judge compares.")
+    sampled_share: Share = Field(0.05, description="Share of the served hits that are made anew and compared.")
+
+
 class CacheSpec(Section):
-    """The answer cache of this prompt."""
+    """The answer cache of this prompt, layer by layer."""
 
     exact: bool = True
     ttl: Duration = 86_400.0
@@ -95,6 +119,15 @@ class CacheSpec(Section):
     stale_for: Annotated[float, BeforeValidator(seconds), Field(ge=0, le=30 * 86_400.0)] = Field(
         0.0, description="How long past its TTL an answer may stand in, marked stale, while every provider is down."
     )
+    refresh_within: Annotated[float, BeforeValidator(seconds), Field(ge=0, le=7 * 86_400.0)] = Field(
+        0.0, description="How long past its TTL an aged answer is served while it is made anew."
+    )
+    early_refresh: float = Field(1.0, ge=0, le=10, description="How early an answer is made anew by chance; 0: never.")
+    tags: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")], ...] = Field((), max_length=16)
+    place: CachePlace = Field(CachePlace.SHARED, description="shared: Redis. process: each worker's own memory.")
+    embedding: LayerSpec = Field(default_factory=LayerSpec)
+    context: LayerSpec = Field(default_factory=LayerSpec)
+    semantic: SemanticSpec = Field(default_factory=SemanticSpec)
 
 
 class Assertion(Section):
