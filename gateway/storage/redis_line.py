@@ -1,24 +1,27 @@
-"""A few connections that all callers share: what is asked in one tick of the event loop goes out in one write.
+"""One connection that all callers share: what is asked in one tick of the event loop goes out in one write.
 
 A command costs its caller a future instead of a connection, a task and a timer of its own. For short commands that may
-be lost or made twice: a GET, a SET, a script of a few operations.
+be lost or made twice: a GET, a SET, a script of a few operations. Replies come in the order of the commands (Redis'
+pipelining), so nobody waits for an earlier exchange to end before asking.
 """
 
 import asyncio
-import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from hashlib import sha1
-from typing import Any
+from typing import Any, cast
 
+import hiredis
+from redis._parsers.base import BaseParser
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.storage.redis_store import REDIS_TROUBLE
 
 MAX_WAITING = 10_000
-_MAX_BATCH = 512
 
 Argument = bytes | str | int | float
 
@@ -32,7 +35,7 @@ class Script:
 
 
 class _Asked:
-    __slots__ = ("answer", "command", "script")
+    __slots__ = ("answer", "command", "script", "sent_at")
 
     def __init__(
         self, command: Sequence[Argument], answer: "asyncio.Future[Any]", script: Script | None = None
@@ -40,21 +43,24 @@ class _Asked:
         self.command = command
         self.answer = answer
         self.script = script
+        self.sent_at = 0.0
 
 
 class RedisLine:
-    """For one event loop. ``timeout`` (seconds) bounds each exchange; while all connections are busy, what is asked
-    meanwhile goes out together with the next one.
+    """For one event loop. ``timeout`` (seconds) bounds connecting, and the time until the oldest command is answered.
+
+    When it runs out, the connection is given up, and with it all that was asked over it: a silent server costs its
+    callers one time-out, however many wait.
     """
 
-    def __init__(self, redis: Redis, *, timeout: float, connections: int = 2) -> None:
+    def __init__(self, redis: Redis, *, timeout: float) -> None:
         self._pool = redis.connection_pool
         self._timeout = timeout
-        self._idle = connections
-        self._free: list[AbstractConnection] = []
+        self._wire: _Wire | None = None
         self._waiting: list[_Asked] = []
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connecting = False
 
     def ask(self, *command: Argument) -> "asyncio.Future[Any]":
         """The reply to come. It raises one of ``REDIS_TROUBLE``; an error that Redis replies with is among them."""
@@ -67,76 +73,163 @@ class RedisLine:
     def _put(self, command: Sequence[Argument], script: Script | None) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) + (len(self._wire.sent) if self._wire else 0) >= MAX_WAITING:
             answer.set_exception(RedisConnectionError("too many commands wait for Redis"))
             return answer
         self._waiting.append(_Asked(command, answer, script))
-        if self._idle and not self._scheduled:
+        if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._depart)
         return answer
 
     def _depart(self) -> None:
         self._scheduled = False
-        if not self._idle or not self._waiting:
-            return
-        self._idle -= 1
-        task = asyncio.create_task(self._work(), name="redis line")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._wire is not None:
+            batch, self._waiting = self._waiting, []
+            self._wire.send(batch)
+        elif not self._connecting:
+            self._connecting = True
+            self._begin(self._connect())
 
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-                await self._exchange(batch)
-        finally:
-            self._idle += 1
-
-    async def _exchange(self, batch: list[_Asked]) -> None:
+    async def _connect(self) -> None:
         connection: AbstractConnection | None = None
         try:
             async with asyncio.timeout(self._timeout):
-                connection = self._free.pop() if self._free else await self._pool.get_connection()  # type: ignore[no-untyped-call]
-                # Something to read before anything was asked: the server has closed it, or is out of step with us.
-                if connection.is_connected and await connection.can_read():
-                    await connection.disconnect(nowait=True)
-                packed = connection.pack_commands([asked.command for asked in batch])
-                await connection.send_packed_command(packed, check_health=False)
-                for asked in batch:
-                    self._settle(asked, await _reply(connection))
+                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            wire = _Wire(connection, self._timeout, self._settle, self._lost)
         except BaseException as trouble:
             if connection is not None:
                 await self._discard(connection)
             known = trouble if isinstance(trouble, REDIS_TROUBLE) else RedisConnectionError("Redis was not asked")
-            # Who waited through the trouble is told as well: otherwise each exchange would add a time-out to theirs.
             waiting, self._waiting = self._waiting, []
-            for asked in (*batch, *waiting):
-                if not asked.answer.done():
-                    asked.answer.set_exception(known)
+            _fail(waiting, known)
             if not isinstance(trouble, REDIS_TROUBLE):
                 raise
         else:
-            self._free.append(connection)
+            self._wire = wire
+        finally:
+            self._connecting = False
+        if self._waiting:
+            self._depart()
 
     def _settle(self, asked: _Asked, reply: Any) -> None:
+        if isinstance(reply, ReadOnlyError) and self._wire is not None:
+            self._wire.close()  # this master has become a replica: the next connection looks for the new one
         if asked.answer.done():  # its caller has left
             return
         if isinstance(reply, NoScriptError) and asked.script is not None:
-            self._waiting.insert(0, _Asked(("EVAL", asked.script.text, *asked.command[2:]), asked.answer))
+            self._waiting.append(_Asked(("EVAL", asked.script.text, *asked.command[2:]), asked.answer))
+            self._depart()
         elif isinstance(reply, Exception):
             asked.answer.set_exception(reply)
         else:
             asked.answer.set_result(reply)
+
+    def _lost(self, wire: "_Wire") -> None:
+        if self._wire is wire:
+            self._wire = None
+        self._begin(self._discard(wire.connection))
+
+    def _begin(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work, name="redis line")
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
 
     async def _discard(self, connection: AbstractConnection) -> None:
         await connection.disconnect(nowait=True)
         await self._pool.release(connection)
 
 
-async def _reply(connection: AbstractConnection) -> Any:
-    """An error that Redis replies with is returned: it belongs to one command, not to the connection."""
-    try:
-        return await connection.read_response(timeout=math.inf)  # the exchange has a time-out of its own
-    except ResponseError as error:
-        return error
+class _Wire(asyncio.Protocol):
+    """A connection of the pool (which knows addresses, passwords, TLS and greetings) whose socket we read ourselves.
+
+    The library's own way through stream, task and time-out costs several times what the command itself does.
+    """
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        timeout: float,
+        settle: Callable[[_Asked, Any], None],
+        lost: Callable[["_Wire"], None],
+    ) -> None:
+        self.connection = connection
+        self.sent: deque[_Asked] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._settle = settle
+        self._lost = lost
+        self._reader = hiredis.Reader(replyError=BaseParser.parse_error, notEnoughData=_NOT_YET)
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        writer = connection._writer  # there is no public way to it
+        if writer is None:
+            raise RedisConnectionError("Redis has closed the connection")
+        self._transport = cast(asyncio.Transport, writer.transport)
+        self._before = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+
+    def send(self, batch: list[_Asked]) -> None:
+        now = self._loop.time()
+        commands = []
+        for asked in batch:
+            try:
+                commands.append(hiredis.pack_command(cast(Any, tuple(asked.command))))
+            except (TypeError, UnicodeError) as error:
+                _fail([asked], RedisConnectionError(f"a command that cannot be sent: {type(error).__name__}"))
+                continue
+            asked.sent_at = now
+            self.sent.append(asked)
+        self._transport.write(b"".join(commands))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._timeout, self._check)
+
+    def data_received(self, data: bytes) -> None:
+        reader, sent = self._reader, self.sent
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not _NOT_YET:
+                if not sent:
+                    raise hiredis.ProtocolError("a reply that nobody asked for")
+                self._settle(sent.popleft(), reply)
+        except hiredis.HiredisError as error:
+            self.close(RedisConnectionError(f"Redis is out of step: {error}"))
+
+    def eof_received(self) -> None:
+        self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._before.connection_lost(exc)  # whoever closes the pool waits for that
+        self.close()
+
+    def close(self, trouble: Exception | None = None) -> None:
+        """Everybody who waits is told of ``trouble``."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport.abort()
+        waiting = list(self.sent)
+        self.sent.clear()
+        _fail(waiting, trouble or RedisConnectionError("Redis has closed the connection"))
+        self._lost(self)
+
+    def _check(self) -> None:
+        self._timer = None
+        if not self.sent:
+            return
+        left = self.sent[0].sent_at + self._timeout - self._loop.time()
+        if left <= 0:
+            self.close(RedisTimeoutError(f"Redis did not answer within {self._timeout:g} s"))
+        else:
+            self._timer = self._loop.call_later(left, self._check)
+
+
+_NOT_YET = object()
+
+
+def _fail(asked: Sequence[_Asked], trouble: Exception) -> None:
+    for one in asked:
+        if not one.answer.done():
+            one.answer.set_exception(trouble)

@@ -215,8 +215,8 @@ def place(cache_server: RedisServer, state_server: RedisServer) -> Iterator[Plac
             entries = connect(cache_server.url, timeout=TIMEOUT, connections=2)
             clients.extend((state, entries))
             lines = {
-                "state_line": RedisLine(state, timeout=TIMEOUT, connections=1),
-                "entry_line": RedisLine(entries, timeout=TIMEOUT, connections=1),
+                "state_line": RedisLine(state, timeout=TIMEOUT),
+                "entry_line": RedisLine(entries, timeout=TIMEOUT),
             }
             return type(machine.__name__, (machine,), {"loop": loop, "state": state, "entries": entries, **lines})
 

@@ -98,6 +98,49 @@ async def test_nothing_is_served_and_nothing_hangs_without_a_server() -> None:
                 await line.ask("GET", "a")
 
 
+async def test_replies_come_in_order_whatever_was_asked_when(line: RedisLine) -> None:
+    """A value that was set is what the next tick reads, though nobody waited for the first reply."""
+    replies = []
+    for n in range(50):
+        line.ask("SET", "k", n)
+        await asyncio.sleep(0)
+        replies.append(line.ask("GET", "k"))
+    assert await asyncio.gather(*replies) == [b"%d" % n for n in range(50)]
+
+
+async def test_large_values_come_whole(line: RedisLine) -> None:
+    value = b"x" * 3_000_000
+    await line.ask("SET", "large", value)
+    replies = await asyncio.gather(*(line.ask("GET", "large") for _ in range(5)), line.ask("PING"))
+    assert replies == [value] * 5 + [b"PONG"]
+
+
+async def test_what_cannot_be_sent_fails_alone(line: RedisLine) -> None:
+    bad, good = line.ask("GET", {"no": "argument"}), line.ask("PING")  # type: ignore[arg-type]
+    assert await good == b"PONG"
+    with pytest.raises(REDIS_TROUBLE):
+        await bad
+
+
+async def test_who_is_asked_while_the_server_dies_is_told_and_the_next_one_is_served(redis: Redis) -> None:
+    line = RedisLine(redis, timeout=1)
+    await line.ask("PING")
+    cut = line.ask("BLPOP", "nothing", 0)
+    await let_the_loop_notice()
+    await redis.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(REDIS_TROUBLE):
+        await cut
+    assert await line.ask("PING") == b"PONG"
+
+
+async def test_the_pool_closes_although_the_line_holds_a_connection(server: RedisServer) -> None:
+    redis = connect(server.url, timeout=1, connections=2)
+    line = RedisLine(redis, timeout=1)
+    await line.ask("PING")
+    async with asyncio.timeout(2):
+        await redis.aclose()
+
+
 async def test_the_queue_is_bounded(line: RedisLine) -> None:
     asked = [line.ask("PING") for _ in range(MAX_WAITING + 5)]
     replies = await asyncio.gather(*asked, return_exceptions=True)
