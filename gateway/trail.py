@@ -19,6 +19,15 @@ class Stage(Struct, frozen=True):
     seconds: float
 
 
+class Look(Struct, frozen=True):
+    """What one layer of the cache said when it was asked; ``outcome`` is ``hit`` or why not, one of a handful."""
+
+    layer: str
+    outcome: str
+    seconds: float | None = None
+    """None where asking took no time of its own."""
+
+
 class Trail(Struct, kw_only=True):
     """``begun``: when the call came in, on the monotonic clock."""
 
@@ -26,6 +35,8 @@ class Trail(Struct, kw_only=True):
     """The fullest copy: routed, then grounded."""
     begun: float
     stages: list[Stage] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    """At the layers of the cache, in the order in which they were asked."""
     asked: ModelRef | None = None
     """The link that was asked last; None while no provider was asked, and so nothing was spent."""
     costs: list[Cost] = field(default_factory=list)
@@ -40,6 +51,15 @@ class Trail(Struct, kw_only=True):
     def passed(self, stage: str, begun: float, now: float) -> None:
         self.stages.append(Stage(stage, begun, now - begun))
 
+    def looked(self, layer: str, outcome: str, seconds: float | None = None) -> None:
+        """A layer of the cache was asked, or why it was not."""
+        self.looks.append(Look(layer, outcome, seconds))
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """What each layer that was asked said last."""
+        return {look.layer: look.outcome for look in self.looks}
+
     def join(self, other: "Trail") -> None:
         """Take over what happened on a shared trail, its costs included."""
         grounded = other.call
@@ -51,6 +71,7 @@ class Trail(Struct, kw_only=True):
             epoch=grounded.epoch,
         )
         self.stages.extend(other.stages)
+        self.looks.extend(other.looks)
         self.asked = other.asked
         self.layer = other.layer
         self.costs.extend(other.costs)

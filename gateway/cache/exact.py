@@ -2,11 +2,13 @@
 
 Freshness rests on one comparison: an entry carries the epoch that its collection had when its call *began*, before any
 document was read, and is served only while that epoch is current. The check at the write is thrift; the one at the
-read is what makes it safe, also for an answer that was written late.
+read is what makes it safe, also for an answer that was written late. Removal by name works the same way: an entry
+carries the *cuts* that its call began under (``cuts.py``).
 """
 
+import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Protocol
 
 from msgspec import Struct, structs
@@ -19,7 +21,7 @@ from gateway.cache.keys import Scope, answer_key, entry_name
 from gateway.clock import Clock
 from gateway.storage.redis_line import RedisLine
 from gateway.storage.redis_store import REDIS_TROUBLE
-from gateway.types import Call, Candidate, Reply
+from gateway.types import Call, Candidate, Layer, Reply
 
 FALLBACK_TTL = 60.0
 """Seconds at most that an answer of a fallback is kept: the first choice of the chain will be back."""
@@ -31,17 +33,40 @@ class EpochReader(Protocol):
     async def current(self, tenant: str, collection: str) -> str: ...
 
 
-class Lookup(Struct, frozen=True):
-    """What a look into the cache says. ``reason`` is ``hit`` or why there is no reply (see ``rules``).
+class CutReader(Protocol):
+    """Never raises; empty while the cuts are unknown."""
 
-    ``epoch`` is what the look was made under: the call goes on with it.
+    async def current(self, tenant: str, prompt: str = "", version: str = "", tags: Sequence[str] = ()) -> str: ...
+
+
+class Lookup(Struct, frozen=True):
+    """What a look into the cache says. ``reason`` is ``hit``, that the reply is being made anew, or why there is none
+    (see ``rules``).
+
+    ``epoch`` and ``cuts`` are what the look was made under: the call goes on with them.
     """
 
     reply: Reply | None
     reason: str
     epoch: str = ""
+    cuts: str = ""
     candidate: Candidate | None = None
     """With reason ``epoch``: the answer from before the change, for who can tell whether the change concerns it."""
+    layer: Layer = Layer.EXACT
+    """Who says so: this layer, or the process's own memory (``layered``)."""
+    local: str = ""
+    """Why the process's own memory did not answer; empty where it was not asked, or did."""
+    stored: bytes = b""
+    """The entry of a hit as Redis has it."""
+
+
+class Prepared(Struct, frozen=True):
+    """An entry that may be kept: under which name, as what, for how many seconds."""
+
+    name: str
+    key: str
+    value: bytes
+    lifetime: float
 
 
 class ExactCache:
@@ -58,9 +83,12 @@ class ExactCache:
         entropy: random.Random,
         timeout: float,
         line: RedisLine | None = None,
+        cuts: CutReader | None = None,
     ) -> None:
+        """Without ``cuts`` nothing can be removed by name but by going through it."""
         self._line = line or RedisLine(redis, timeout=timeout)
         self._epochs = epochs
+        self._cuts = cuts
         self._clock = clock
         self._entropy = entropy
         self._inventory = Inventory(redis)
@@ -69,79 +97,98 @@ class ExactCache:
         """The call's answer key: see ``keys.answer_key``."""
         return answer_key(call)
 
-    async def find(self, call: Call, epoch: Awaitable[str] | None = None) -> Lookup:
+    async def find(self, call: Call, epoch: Awaitable[str] | None = None, *, key: str = "") -> Lookup:
         """The kept answer of a routed call, if it is still true. One GET, none if it may not be served anyway.
 
         The collection's epoch is ``call.epoch``, or what ``epoch`` brings, which is awaited together with the GET.
+        ``key`` is the call's, if it is known already.
         """
+        cuts = asyncio.ensure_future(self._cuts_of(call))  # on their way while the rest is
         reason = rules.why_not_read(call)
         if epoch is None and call.collection and not call.epoch:
             reason = reason or rules.EPOCH
         if reason:
-            return Lookup(None, reason, call.epoch if epoch is None else await epoch)
+            known = call.epoch if epoch is None else await epoch
+            return Lookup(None, reason, known, await cuts)
         key = answer_key(call)
-        asked = self._line.ask("GET", entry_name(Scope.of(call), key))  # on its way while the epoch is
+        asked = self._line.ask("GET", entry_name(Scope.of(call), key))
         known = call.epoch if epoch is None else await epoch
+        standing = await cuts
         try:
             stored = await asked
         except REDIS_TROUBLE:
-            return Lookup(None, rules.UNAVAILABLE if known or not call.collection else rules.EPOCH, known)
-        if call.collection and not known:
-            return Lookup(None, rules.EPOCH, known)
-        if stored is None:
-            return Lookup(None, rules.MISS, known)
-        entry = decode(stored)
-        if entry is None or entry.key != key or entry.tenant != call.tenant:
-            return Lookup(None, rules.MISS, known)
-        if entry.expires_at <= self._clock.now():
-            return Lookup(None, rules.EXPIRED, known)
-        if call.collection and entry.epoch != known:
-            candidate = Candidate(reply=entry.reply, grounding=entry.grounding, expires_at=entry.expires_at)
-            return Lookup(None, rules.EPOCH, known, candidate)
-        return Lookup(entry.reply, rules.HIT, known)
+            trouble = rules.UNAVAILABLE if known or not call.collection else rules.EPOCH
+            return Lookup(None, trouble, known, standing)
+        if (call.collection and not known) or not self._readable(standing):
+            return Lookup(None, rules.EPOCH, known, standing)
+        entry = self._read(stored, key, call)
+        if entry is None:
+            return Lookup(None, rules.MISS, known, standing)
+        return self._judged(entry, call, known, standing)
+
+    def _judged(self, entry: Entry, call: Call, epoch: str, cuts: str) -> Lookup:
+        if entry.cuts != cuts:
+            return Lookup(None, rules.REMOVED, epoch, cuts)
+        age = rules.age(
+            now=self._clock.now(),
+            expires_at=entry.expires_at,
+            aged_until=entry.aged_until,
+            made_in=entry.made_in,
+            beta=rules.policy_of(call).early_refresh,
+            draw=1.0 - self._entropy.random(),
+        )
+        if age == rules.EXPIRED:
+            return Lookup(None, age, epoch, cuts)
+        if call.collection and entry.epoch != epoch:
+            # What only ages is served on without a question; what may have changed as well is not.
+            if age == rules.AGED:
+                return Lookup(None, rules.EXPIRED, epoch, cuts)
+            return Lookup(None, rules.EPOCH, epoch, cuts, _candidate(entry))
+        return Lookup(entry.reply, age, epoch, cuts)
 
     async def last_good(self, call: Call) -> Candidate | None:
         """The kept answer, past its TTL or not, if the prompt's policy lets it stand in for providers that are down.
 
         Whether it is past its provenance is for the caller to check.
         """
-        policy = rules.policy_of(call)
-        if policy.stale_for <= 0 or rules.why_never_shared(call):
+        if rules.policy_of(call).stale_for <= 0 or rules.why_never_shared(call):
             return None
         key = answer_key(call)
         try:
             stored = await self._line.ask("GET", entry_name(Scope.of(call), key))
         except REDIS_TROUBLE:
             return None
-        entry = decode(stored) if stored is not None else None
-        if entry is None or entry.key != key or entry.tenant != call.tenant:
+        return self.stand_in(call, key, stored)
+
+    def stand_in(self, call: Call, key: str, stored: bytes | None) -> Candidate | None:
+        """What is stored under the call's key, if the prompt's ``stale_for`` is not over yet."""
+        entry = self._read(stored, key, call)
+        if entry is None or entry.cuts != call.cuts or not self._readable(call.cuts):
             return None
         if entry.expires_at + policy.stale_for <= self._clock.now():
             return None
-        return Candidate(reply=entry.reply, grounding=entry.grounding, expires_at=entry.expires_at, epoch=entry.epoch)
+        return _candidate(entry)
 
-    async def keep(self, call: Call, reply: Reply, expires_at: float | None = None) -> str:
-        """Keep the answer of a call that carries the epoch it began under. Returns ``kept`` or why not.
+    async def keep(self, call: Call, reply: Reply, kept_on: Candidate | None = None) -> str:
+        """Keep the answer of a call that carries the epoch and the cuts it began under. Returns ``kept`` or why not.
 
-        ``expires_at`` is that of a candidate which is kept on: a change of documents makes no answer younger.
+        ``kept_on`` is the candidate that turned out to be true: a change of documents makes no answer younger.
         ``epoch`` says that the documents have changed since: the answer is of the old corpus.
         """
         if reason := rules.why_not_keep(call, reply):
             return reason
+        if not self._readable(call.cuts):
+            return rules.EPOCH
         if call.collection and await self._epochs.current(call.tenant, call.collection) != call.epoch:
             return rules.EPOCH
-        entry = self._entry(call, reply, expires_at)
+        entry = self._entry(call, reply, kept_on)
         try:
             value = encode(entry)
         except (TypeError, ValueError, OverflowError):
             return rules.UNENCODABLE  # a lone surrogate, an integer of more than 64 bits: rare, and not worth a format
-        lifetime = entry.expires_at - entry.created_at + max(0.0, rules.policy_of(call).stale_for)
-        lifetime_ms = max(1, int(lifetime * 1000))
-        try:
-            await self._line.ask("SET", entry_name(Scope.of(call), entry.key), value, "PX", lifetime_ms)
-        except REDIS_TROUBLE:
-            return rules.UNAVAILABLE
-        return rules.KEPT
+        last = max(entry.expires_at + max(0.0, rules.policy_of(call).stale_for), entry.aged_until)
+        lifetime = last - entry.created_at
+        return Prepared(entry_name(Scope.of(call), entry.key), entry.key, value, lifetime)
 
     async def forget(self, tenant: str, prompt: str | None = None, version: str | None = None) -> int:
         """Remove the entries of a tenant, a prompt or a version; returns how many. Raises StorageUnavailable."""
@@ -155,7 +202,22 @@ class ExactCache:
         """Remove entries by the names that ``survey`` gave; returns how many. Raises StorageUnavailable."""
         return await self._inventory.drop(names)
 
-    def _entry(self, call: Call, reply: Reply, expires_at: float | None) -> Entry:
+    async def _cuts_of(self, call: Call) -> str:
+        if self._cuts is None:
+            return ""
+        version = call.version
+        if version is None:
+            return await self._cuts.current(call.tenant)
+        return await self._cuts.current(call.tenant, version.name, version.version, version.cache.tags)
+
+    def _readable(self, cuts: str) -> bool:
+        return self._cuts is None or bool(cuts)
+
+    def _read(self, stored: bytes | None, key: str, call: Call) -> Entry | None:
+        entry = decode(stored) if stored is not None else None
+        return None if entry is None or entry.key != key or entry.tenant != call.tenant else entry
+
+    def _entry(self, call: Call, reply: Reply, kept_on: Candidate | None) -> Entry:
         policy = rules.policy_of(call)
         ttl = min(policy.ttl, FALLBACK_TTL) if reply.fell_back else policy.ttl
         # Downwards, so that the declared TTL is the longest; spread, so that what was warmed together ends apart.
@@ -169,9 +231,24 @@ class ExactCache:
             collection=call.collection,
             epoch=call.epoch,
             grounding=call.grounding,
+            cuts=call.cuts,
+            tags=policy.tags,
             created_at=now,
-            expires_at=now + ttl if expires_at is None else expires_at,
+            expires_at=kept_on.expires_at if kept_on else now + ttl,
+            aged_until=kept_on.aged_until if kept_on else now + ttl + rules.aged_for(call, reply),
+            made_in=kept_on.made_in if kept_on else sum(one.latency_ms for one in reply.attempts) / 1000,
             variables=call.variables,
             messages=call.messages,
             reply=structs.replace(reply, attempts=()),
         )
+
+
+def _candidate(entry: Entry) -> Candidate:
+    return Candidate(
+        reply=entry.reply,
+        grounding=entry.grounding,
+        expires_at=entry.expires_at,
+        epoch=entry.epoch,
+        aged_until=entry.aged_until,
+        made_in=entry.made_in,
+    )

@@ -42,7 +42,8 @@ async def stored(redis: Redis, call: Call) -> bytes | None:
 async def test_a_kept_answer_is_found_again_as_it_was(cache: ExactCache, managed: Call) -> None:
     assert await cache.find(managed) == Lookup(None, "miss", managed.epoch)
     assert await cache.keep(managed, REPLY) == "kept"
-    assert await cache.find(managed) == Lookup(REPLY, "hit", managed.epoch)
+    found = await cache.find(managed)
+    assert (found.reply, found.reason, found.epoch) == (REPLY, "hit", managed.epoch)
 
 
 async def test_a_grounded_call_is_kept_under_the_key_it_was_looked_up_by(cache: ExactCache, managed: Call) -> None:
@@ -167,7 +168,8 @@ async def test_a_changed_document_turns_the_entry_into_a_miss(cache: ExactCache,
 async def test_the_epoch_can_be_fetched_along_with_the_entry(cache: ExactCache, epochs: Epochs, managed: Call) -> None:
     await cache.keep(managed, REPLY)
     bare = replace(managed, epoch="")
-    assert await cache.find(bare, epochs.current("acme", "help")) == Lookup(REPLY, "hit", managed.epoch)
+    found = await cache.find(bare, epochs.current("acme", "help"))
+    assert (found.reply, found.reason, found.epoch) == (REPLY, "hit", managed.epoch)
     token = await epochs.begin("acme", "help")
     assert await cache.find(bare, epochs.current("acme", "help")) == Lookup(None, "epoch", "")
     published = await epochs.publish("acme", "help", token)
