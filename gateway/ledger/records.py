@@ -182,14 +182,16 @@ def question_of(call: Call) -> str:
     The last user message of the caller; else the variable ``question``, the only variable, or all of them by name.
     """
     own = _last_user_text(call.messages)
-    if own:
-        return own
-    given = call.variables
-    if "question" in given:
-        return given["question"]
-    if len(given) == 1:
-        return next(iter(given.values()))
-    return "\n".join(f"{name}: {given[name]}" for name in sorted(given)) or _last_user_text(call.rendered)
+    return own or asked_by(call.variables) or _last_user_text(call.rendered)
+
+
+def asked_by(variables: Mapping[str, str]) -> str:
+    """What variables ask without any message: ``question``, the only one, or all of them by name."""
+    if "question" in variables:
+        return variables["question"]
+    if len(variables) == 1:
+        return next(iter(variables.values()))
+    return "\n".join(f"{name}: {variables[name]}" for name in sorted(variables))
 
 
 def _own_variables(call: Call) -> dict[str, str]:

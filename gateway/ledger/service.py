@@ -12,10 +12,13 @@ from sqlalchemy.exc import ProgrammingError
 
 from gateway.clock import SystemClock
 from gateway.errors import PromptyardError, StorageUnavailable
+from gateway.ledger.frequencies import Frequencies
 from gateway.ledger.outbox import Outbox
+from gateway.ledger.question_counter import QuestionCounter
 from gateway.ledger.writer import LedgerWriter, WriterBusy
 from gateway.settings import Settings
 from gateway.storage.engine import make_engine
+from gateway.storage.redis_store import connect
 
 INTERVAL = 0.2
 LONGEST_PAUSE = 5.0
@@ -50,10 +53,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Ship and post until ``stop``, then ship what is left. Raises WriterBusy."""
     clock = SystemClock()
     engine = make_engine(settings.sql_url, settings.sql)
-    with LedgerWriter(engine, settings.spool_directory, clock) as writer:
+    redis = connect(settings.state_redis_url, timeout=settings.redis_timeout, connections=2, guarded=True)
+    counter = QuestionCounter(engine, Frequencies(redis, clock, timeout=settings.redis_timeout), clock)
+    with LedgerWriter(engine, settings.spool_directory, clock, shipped=counter.note) as writer:
 
         async def ship() -> int:
-            return await asyncio.to_thread(writer.ship)
+            finished = await asyncio.to_thread(writer.ship)
+            await counter.send()
+            return finished
 
         _log.info("the ledger-writer is ready")
         try:
@@ -64,6 +71,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                     group.create_task(_post(outbox, stop))
             await _finish(ship)
         finally:
+            await redis.aclose()
             engine.dispose()
 
 

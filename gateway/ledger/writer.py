@@ -1,7 +1,7 @@
 """The ledger-writer: ships the workers' spools to SQL, one process at a time. ``python -m gateway.ledger.writer``."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -52,12 +52,17 @@ class LedgerWriter:
         clock: Clock,
         *,
         store: Callable[[Path, Position], None] = store_position,
+        shipped: Callable[[Sequence[bytes]], None] = lambda lines: None,
     ) -> None:
-        """Raises WriterBusy, or StorageUnavailable when the folder cannot be used."""
+        """``shipped`` is told of lines once they are done with: each at most once, and it must not raise.
+
+        Raises WriterBusy, or StorageUnavailable when the folder cannot be used.
+        """
         self._engine = engine
         self._root = spool_root
         self._clock = clock
         self._store = store
+        self._shipped = shipped
         self.rejected = RejectedRecords(spool_root / FOLDER)
         try:
             spool_root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -126,6 +131,7 @@ class LedgerWriter:
                 _log.warning("%d ledger records of %s were rejected: %s", len(rejections), directory.name, FOLDER)
             self._store(directory, batch.end)
             position = batch.end
+            self._shipped(batch.lines)
             discard_delivered(directory, position)
             finished += len(batch.lines)
         return finished
