@@ -17,6 +17,7 @@ from gateway.auth.authenticator import Authenticator
 from gateway.cache.coalesce import Coalescer
 from gateway.cache.epochs import Epochs
 from gateway.cache.exact import ExactCache
+from gateway.cache.memory import Role, read_memory, warnings_of
 from gateway.clock import Clock, SystemClock, new_id
 from gateway.dialogue import Dialogue
 from gateway.embed_pipeline import EmbedPipeline
@@ -45,7 +46,7 @@ from gateway.settings import Settings
 from gateway.storage.announcing import announce_once
 from gateway.storage.engine import make_engine, reading
 from gateway.storage.redis_line import RedisLine
-from gateway.storage.redis_store import connect
+from gateway.storage.redis_store import REDIS_TROUBLE, connect
 from gateway.telemetry import Metrics
 from gateway.tools.metrics import ToolMetrics
 from gateway.tools.registry import load_tools
@@ -124,7 +125,10 @@ class Gateway:
         self._in_flight -= 1
 
     async def health(self) -> dict[str, Any]:
-        """Whether each dependency answers within its time-out. Never raises."""
+        """Whether each dependency answers within its time-out, and what is odd about how they are set up.
+
+        Never raises. Warnings do not degrade: such a gateway answers as it should, for now.
+        """
         names = ("cache_redis", "state_redis", "sql")
         answers = await asyncio.gather(
             self._answers(self.cache_redis.ping()),
@@ -134,6 +138,9 @@ class Gateway:
         checks = dict(zip(names, answers, strict=True))
         for name, up in checks.items():
             self.metrics.degraded.labels(name).set(up)
+        of_cache, of_state = await asyncio.gather(
+            self._warnings(self.cache_redis, Role.CACHE), self._warnings(self.state_redis, Role.STATE)
+        )
         table = self.pipeline.router.table
         return {
             "status": "ok" if all(answers) else "degraded",
@@ -142,7 +149,15 @@ class Gateway:
             "prompts": len(table.routes),
             "instance": self.instance,
             "embedder": self.embedder.name,
+            "warnings": [*of_cache, *of_state],
         }
+
+    async def _warnings(self, redis: "Redis", role: Role) -> tuple[str, ...]:
+        try:
+            memory = await read_memory(redis, self.settings.redis_timeout)
+        except (*REDIS_TROUBLE, ValueError):  # that it is down is said elsewhere; INFO may be forbidden or cut short
+            return ()
+        return warnings_of(memory, role)
 
     async def _answers(self, question: Awaitable[Any]) -> bool:
         try:

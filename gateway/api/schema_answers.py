@@ -197,3 +197,4 @@ class Readiness(BaseModel):
     prompts: int
     instance: str
     embedder: str
+    warnings: list[str] = Field(description="What is set up oddly or nearly full, and what to do about it.")
