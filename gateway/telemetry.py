@@ -10,6 +10,7 @@ from gateway.trail import Trail
 from gateway.types import Answer, Call, Layer, Reply
 
 _MOST_SERIES = 1_000
+_LOOK_SECONDS = (0.00001, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -49,8 +50,10 @@ class Metrics:
         self._prompt = Bounded()
         self._version = Bounded(300)
         self._model = Bounded()
+        self._outcome = Bounded()
         self._answers: dict[tuple[str, Layer, str, str], _Series] = {}
         self._stage_series: dict[str, Callable[[float], None]] = {}
+        self._look_series: dict[tuple[str, str], tuple[Callable[[], None], Callable[[float], None]]] = {}
         self._calls = Counter(
             "promptyard_calls_total",
             "Calls by prompt, version, cache layer and outcome code.",
@@ -76,6 +79,19 @@ class Metrics:
             "Time per stage of the request path.",
             ["stage"],
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._lookups = Counter(
+            "promptyard_cache_lookups_total",
+            "Looks into a layer of the cache by what it said: hit, or why it did not answer.",
+            ["layer", "outcome"],
+            registry=self.registry,
+        )
+        self._lookup_time = Histogram(
+            "promptyard_cache_lookup_seconds",
+            "Time that a layer of the cache took to say so.",
+            ["layer"],
+            buckets=_LOOK_SECONDS,
             registry=self.registry,
         )
         self._cost = Counter(
@@ -128,6 +144,7 @@ class Metrics:
         if answer.first_token_ms is not None:
             series.first_token.observe(answer.first_token_ms / 1000)
         self._observe_stages(trail)
+        self._observe_looks(trail)
         if layer is Layer.NONE:
             usage = reply.usage
             series.input_tokens.inc(usage.input_tokens)
@@ -141,6 +158,7 @@ class Metrics:
 
     def failed(self, trail: Trail, error: PromptyardError) -> None:
         self._observe_stages(trail)
+        self._observe_looks(trail)
         self._calls.labels(*self._labels(trail.call), "none", error.code).inc()
         for attempt in getattr(error, "attempts", ()):
             self._attempts.labels(attempt.provider, self._model(attempt.model), attempt.error).inc()
@@ -151,6 +169,22 @@ class Metrics:
             if (observe := series.get(stage.name)) is None:
                 observe = series[stage.name] = self._stage.labels(stage.name).observe  # a handful, named in the code
             observe(stage.seconds)
+
+    def _observe_looks(self, trail: Trail) -> None:
+        for look in trail.looks:
+            series = self._look_series.get((look.layer, look.outcome))
+            if series is None:
+                series = self._look_series_of(look.layer, look.outcome)
+            series[0]()
+            if look.seconds is not None:
+                series[1](look.seconds)
+
+    def _look_series_of(self, layer: str, outcome: str) -> tuple[Callable[[], None], Callable[[float], None]]:
+        layer, outcome = str(layer), self._outcome(str(outcome))
+        series = self._lookups.labels(layer, outcome).inc, self._lookup_time.labels(layer).observe
+        if len(self._look_series) < _MOST_SERIES:
+            self._look_series[layer, outcome] = series
+        return series
 
     def _answer_series(self, call: Call, layer: Layer, reply: Reply) -> "_Series":
         prompt, version = self._labels(call)

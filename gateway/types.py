@@ -30,6 +30,8 @@ class Origin(StrEnum):
     PROBE = "probe"
     JOB = "job"
     """An item of a bulk job."""
+    REFRESH = "refresh"
+    """A kept answer that only aged is made anew in the background, after somebody was served the old one."""
 
 
 class CacheMode(StrEnum):
@@ -191,6 +193,8 @@ class CachePolicy(Struct, frozen=True):
     tags: tuple[str, ...] = ()
     """Names under which answers can be removed together."""
     place: CachePlace = CachePlace.SHARED
+    local: LayerPolicy = field(default_factory=lambda: LayerPolicy(on=False, ttl=10.0))
+    """Each worker's own memory in front of Redis."""
     embedding: LayerPolicy = field(default_factory=LayerPolicy)
     """Vectors of queries."""
     context: LayerPolicy = field(default_factory=LayerPolicy)
@@ -337,6 +341,8 @@ class Call(Struct, frozen=True, kw_only=True):
     collection: str = ""
     epoch: str = ""
     """The collection's epoch when the call began; empty while unknown: then the cache neither answers nor keeps."""
+    cuts: str = ""
+    """The token of removals by name (``gateway/cache/cuts.py``) when the call began; empty while unknown."""
 
     @property
     def grounding(self) -> str:
@@ -400,6 +406,34 @@ class Candidate(Struct, frozen=True, kw_only=True):
     expires_at: float
     epoch: str = ""
     """The collection's, when it was kept."""
+    aged_until: float = 0.0
+    made_in: float = 0.0
+    """As the entry's: see ``gateway/cache/entry.py``."""
+
+
+class SemanticPair(Struct, frozen=True, kw_only=True):
+    """A question and a similar one whose answer is kept, for a judge: does the kept answer answer the question too?"""
+
+    id: str
+    """Of the call that was answered anew."""
+    tenant: str
+    prompt: str
+    version: str
+    recipe: str
+    """Embedder, variable and guards that found it."""
+    asked: str
+    kept: str
+    """The kept question."""
+    similarity: float
+    veto: str = ""
+    """The guard that spoke against it."""
+    probability: float = 1.0
+    """With which it was picked."""
+    served: bool = False
+    """Whether the kept answer was served to the one who asked."""
+    fresh_answer: str = ""
+    kept_answer: str
+    at: float = 0.0
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -415,6 +449,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Streams only."""
     cache_reason: str = ""
     """Why the cache did not answer (``miss``, ``bypass``, ``evidence``, ``epoch``, ``unavailable`` ...)."""
+    layers: Mapping[str, str] = {}
+    """What each layer of the cache said that was asked: ``hit``, or why it did not answer."""
     conversation: Mapping[str, Any] | None = None
     """What the endpoint tells of a conversation that the gateway holds."""
 

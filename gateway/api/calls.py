@@ -12,6 +12,7 @@ from gateway.api.access import gateway_of, principal
 from gateway.api.responses import JsonResponse
 from gateway.errors import NotFound
 from gateway.ledger.queries import CallStory, call_story
+from gateway.ledger.records import implied_layers
 
 router = APIRouter(prefix="/v1/calls", tags=["calls"])
 
@@ -30,8 +31,11 @@ class RouteTaken(BaseModel):
 
 
 class CacheDecision(BaseModel):
-    layer: str = Field(description="exact, coalesced, stale, or none: the provider was asked.")
+    layer: str = Field(description="local, exact, semantic, coalesced, stale, or none: the provider was asked.")
     reason: str = Field(description="hit, revalidated, or why the cache did not answer.")
+    reasons: dict[str, str] = Field(
+        description="What each layer that was asked said (local, exact, semantic, embedding, context): hit, or why not."
+    )
     kept: str | None = Field(description="kept, or why the answer was not kept; null when none was made.")
 
 
@@ -137,7 +141,12 @@ def _view(story: CallStory) -> CallView:
             share_of_users=row.weight / 10_000 if row.arm else None,
             evidence=row.evidence,
         ),
-        cache=CacheDecision(layer=row.layer, reason=row.cache_reason, kept=explanation.get("kept")),
+        cache=CacheDecision(
+            layer=row.layer,
+            reason=row.cache_reason,
+            reasons=explanation.get("layers", implied_layers(row.layer, row.cache_reason)),
+            kept=explanation.get("kept"),
+        ),
         money=Money(
             cost_usd=_dollars(row.cost_usd),
             saved_usd=_dollars(row.saved_usd),

@@ -57,7 +57,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "version": version.version if version else None,
         "arm": call.arm or None,
         "release": call.release or None,
-        "cache": {"layer": answer.layer.value, "reason": answer.cache_reason},
+        "cache": {"layer": answer.layer.value, "reason": answer.cache_reason, "reasons": answer.layers},
         "provider": reply.provider,
         "model": reply.model,
         "attempts": [

@@ -46,8 +46,11 @@ class AnthropicErrorBody(BaseModel):
 
 
 class CacheNote(BaseModel):
-    layer: str = Field(description="exact, coalesced, stale, or none: a provider was asked.")
-    reason: str
+    layer: str = Field(description="local, exact, semantic, coalesced, stale, or none: a provider was asked.")
+    reason: str = Field(description="hit, revalidated, aged, refreshing, or why the exact layer did not answer.")
+    reasons: dict[str, str] = Field(
+        description="What each layer that was asked said (local, exact, semantic, embedding, context): hit, or why not."
+    )
 
 
 class Provenance(BaseModel):

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gateway.errors import PromptyardError, ProviderError
 from gateway.trail import Trail
-from gateway.types import Answer, Attempt, Call, Cost, Message
+from gateway.types import Answer, Attempt, Call, Cost, Layer, Message
 
 CALL = "call"
 SCORE = "score"
@@ -98,7 +98,9 @@ def call_record(answer: Answer, content: bool, trail: Trail | None = None) -> Ca
         price=_price(answer.cost),
         documents=reply.documents,
         answer=reply.text if content and call.kind == "chat" else None,
-        explanation=_explanation(trail) if trail is not None else {},
+        explanation=_explanation(trail, answer.layers, implied_layers(answer.layer, answer.cache_reason))
+        if trail is not None
+        else {},
     )
 
 
@@ -124,7 +126,7 @@ def failure_record(trail: Trail, error: PromptyardError, latency_ms: float, cont
         attempts=_attempts(attempts),
         cost_usd=cost.usd,
         price=_price(cost),
-        explanation=_explanation(trail),
+        explanation=_explanation(trail, trail.layers, {}),
     )
 
 
@@ -152,11 +154,19 @@ def _of_call(call: Call, content: bool) -> dict[str, Any]:
     }
 
 
-def _explanation(trail: Trail) -> dict[str, Any]:
+def implied_layers(layer: str, reason: str) -> dict[str, str]:
+    """What layers of the cache said, as a row's ``layer`` and ``cache_reason`` tell; rows that imply it keep no more."""
+    if not reason or layer == Layer.STALE:
+        return {}
+    return {str(layer) if layer in (Layer.LOCAL, Layer.SEMANTIC) else Layer.EXACT.value: reason}
+
+
+def _explanation(trail: Trail, layers: Mapping[str, str], implied: Mapping[str, str]) -> dict[str, Any]:
     stages: dict[str, float] = {}
     for stage in trail.stages:
         stages[stage.name] = round(stages.get(stage.name, 0.0) + stage.seconds * 1000, 3)
-    return {"stages_ms": stages, **trail.notes}
+    told = {} if layers == implied else {"layers": dict(layers)}
+    return {"stages_ms": stages, **told, **trail.notes}
 
 
 def score_record(

@@ -125,6 +125,9 @@ class CacheSpec(Section):
     early_refresh: float = Field(1.0, ge=0, le=10, description="How early an answer is made anew by chance; 0: never.")
     tags: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")], ...] = Field((), max_length=16)
     place: CachePlace = Field(CachePlace.SHARED, description="shared: Redis. process: each worker's own memory.")
+    local: LayerSpec = Field(
+        default_factory=lambda: LayerSpec(on=False, ttl=10.0), description="Each worker's memory in front of Redis."
+    )
     embedding: LayerSpec = Field(default_factory=LayerSpec)
     context: LayerSpec = Field(default_factory=LayerSpec)
     semantic: SemanticSpec = Field(default_factory=SemanticSpec)
