@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.types import Message, Reply
 
-MAGIC = b"py\x02"
+MAGIC = b"py\x03"
 """The last byte is the schema's version: an entry of another schema is a miss."""
 
 _HEAD = len(MAGIC) + 4
@@ -28,8 +28,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The collection's epoch when the call began."""
     grounding: str
     """Digest of the passages that the answer was made from."""
+    cuts: str
+    """The token of removals by tenant, prompt and tag when the call began: see ``cuts.py``."""
+    tags: tuple[str, ...]
+    """Of the prompt's policy: under any of them the entry can be removed."""
     created_at: float
     expires_at: float
+    aged_until: float
+    """Until then it may be served past ``expires_at`` while it is made anew; ``expires_at`` itself for never."""
+    made_in: float
+    """Seconds that its providers took; 0 where nobody knows."""
     variables: Mapping[str, Any]
     messages: tuple[Message, ...]
     """The question, so that whoever removes the entry can ask it anew."""

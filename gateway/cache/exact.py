@@ -6,7 +6,6 @@ read is what makes it safe, also for an answer that was written late. Removal by
 carries the *cuts* that its call began under (``cuts.py``).
 """
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Protocol
@@ -34,9 +33,9 @@ class EpochReader(Protocol):
 
 
 class CutReader(Protocol):
-    """Never raises; empty while the cuts are unknown."""
+    """Asked for when ``current`` returns. Never raises; empty while the cuts are unknown."""
 
-    async def current(self, tenant: str, prompt: str = "", version: str = "", tags: Sequence[str] = ()) -> str: ...
+    def current(self, tenant: str, prompt: str = "", version: str = "", tags: Sequence[str] = ()) -> Awaitable[str]: ...
 
 
 class Lookup(Struct, frozen=True):
@@ -54,6 +53,8 @@ class Lookup(Struct, frozen=True):
     """With reason ``epoch``: the answer from before the change, for who can tell whether the change concerns it."""
     layer: Layer = Layer.EXACT
     """Who says so: this layer, or the process's own memory (``layered``)."""
+    expires_at: float = 0.0
+    """Of a reply."""
     local: str = ""
     """Why the process's own memory did not answer; empty where it was not asked, or did."""
     stored: bytes = b""
@@ -103,14 +104,14 @@ class ExactCache:
         The collection's epoch is ``call.epoch``, or what ``epoch`` brings, which is awaited together with the GET.
         ``key`` is the call's, if it is known already.
         """
-        cuts = asyncio.ensure_future(self._cuts_of(call))  # on their way while the rest is
+        cuts = self.cuts(call)  # on their way while the rest is
         reason = rules.why_not_read(call)
         if epoch is None and call.collection and not call.epoch:
             reason = reason or rules.EPOCH
         if reason:
             known = call.epoch if epoch is None else await epoch
             return Lookup(None, reason, known, await cuts)
-        key = answer_key(call)
+        key = key or answer_key(call)
         asked = self._line.ask("GET", entry_name(Scope.of(call), key))
         known = call.epoch if epoch is None else await epoch
         standing = await cuts
@@ -119,14 +120,15 @@ class ExactCache:
         except REDIS_TROUBLE:
             trouble = rules.UNAVAILABLE if known or not call.collection else rules.EPOCH
             return Lookup(None, trouble, known, standing)
-        if (call.collection and not known) or not self._readable(standing):
-            return Lookup(None, rules.EPOCH, known, standing)
-        entry = self._read(stored, key, call)
-        if entry is None:
-            return Lookup(None, rules.MISS, known, standing)
-        return self._judged(entry, call, known, standing)
+        return self.judge(call, key, stored, known, standing)
 
-    def _judged(self, entry: Entry, call: Call, epoch: str, cuts: str) -> Lookup:
+    def judge(self, call: Call, key: str, stored: bytes | None, epoch: str, cuts: str) -> Lookup:
+        """What is to be said of what is stored under the call's key, under the epoch and the cuts of now."""
+        if (call.collection and not epoch) or not self._known(cuts):
+            return Lookup(None, rules.EPOCH, epoch, cuts)
+        entry = self._read(stored, key, call)
+        if stored is None or entry is None:
+            return Lookup(None, rules.MISS, epoch, cuts)
         if entry.cuts != cuts:
             return Lookup(None, rules.REMOVED, epoch, cuts)
         age = rules.age(
@@ -144,7 +146,7 @@ class ExactCache:
             if age == rules.AGED:
                 return Lookup(None, rules.EXPIRED, epoch, cuts)
             return Lookup(None, rules.EPOCH, epoch, cuts, _candidate(entry))
-        return Lookup(entry.reply, age, epoch, cuts)
+        return Lookup(entry.reply, age, epoch, cuts, expires_at=entry.expires_at, stored=stored)
 
     async def last_good(self, call: Call) -> Candidate | None:
         """The kept answer, past its TTL or not, if the prompt's policy lets it stand in for providers that are down.
@@ -163,9 +165,9 @@ class ExactCache:
     def stand_in(self, call: Call, key: str, stored: bytes | None) -> Candidate | None:
         """What is stored under the call's key, if the prompt's ``stale_for`` is not over yet."""
         entry = self._read(stored, key, call)
-        if entry is None or entry.cuts != call.cuts or not self._readable(call.cuts):
+        if entry is None or entry.cuts != call.cuts or not self._known(call.cuts):
             return None
-        if entry.expires_at + policy.stale_for <= self._clock.now():
+        if entry.expires_at + rules.policy_of(call).stale_for <= self._clock.now():
             return None
         return _candidate(entry)
 
@@ -175,9 +177,14 @@ class ExactCache:
         ``kept_on`` is the candidate that turned out to be true: a change of documents makes no answer younger.
         ``epoch`` says that the documents have changed since: the answer is of the old corpus.
         """
+        prepared = await self.prepare(call, reply, kept_on)
+        return prepared if isinstance(prepared, str) else await self.store(prepared)
+
+    async def prepare(self, call: Call, reply: Reply, kept_on: Candidate | None = None) -> Prepared | str:
+        """What ``keep`` would store, or why it would not."""
         if reason := rules.why_not_keep(call, reply):
             return reason
-        if not self._readable(call.cuts):
+        if not self._known(call.cuts):
             return rules.EPOCH
         if call.collection and await self._epochs.current(call.tenant, call.collection) != call.epoch:
             return rules.EPOCH
@@ -187,8 +194,16 @@ class ExactCache:
         except (TypeError, ValueError, OverflowError):
             return rules.UNENCODABLE  # a lone surrogate, an integer of more than 64 bits: rare, and not worth a format
         last = max(entry.expires_at + max(0.0, rules.policy_of(call).stale_for), entry.aged_until)
-        lifetime = last - entry.created_at
-        return Prepared(entry_name(Scope.of(call), entry.key), entry.key, value, lifetime)
+        return Prepared(entry_name(Scope.of(call), entry.key), entry.key, value, last - entry.created_at)
+
+    async def store(self, prepared: Prepared) -> str:
+        """``kept`` or why not."""
+        lifetime_ms = max(1, int(prepared.lifetime * 1000))
+        try:
+            await self._line.ask("SET", prepared.name, prepared.value, "PX", lifetime_ms)
+        except REDIS_TROUBLE:
+            return rules.UNAVAILABLE
+        return rules.KEPT
 
     async def forget(self, tenant: str, prompt: str | None = None, version: str | None = None) -> int:
         """Remove the entries of a tenant, a prompt or a version; returns how many. Raises StorageUnavailable."""
@@ -202,15 +217,16 @@ class ExactCache:
         """Remove entries by the names that ``survey`` gave; returns how many. Raises StorageUnavailable."""
         return await self._inventory.drop(names)
 
-    async def _cuts_of(self, call: Call) -> str:
+    def cuts(self, call: Call) -> Awaitable[str]:
+        """The token of removals by name that concern the call: asked for when this returns, empty while unknown."""
         if self._cuts is None:
-            return ""
+            return _nothing()
         version = call.version
         if version is None:
-            return await self._cuts.current(call.tenant)
-        return await self._cuts.current(call.tenant, version.name, version.version, version.cache.tags)
+            return self._cuts.current(call.tenant)
+        return self._cuts.current(call.tenant, version.name, version.version, version.cache.tags)
 
-    def _readable(self, cuts: str) -> bool:
+    def _known(self, cuts: str) -> bool:
         return self._cuts is None or bool(cuts)
 
     def _read(self, stored: bytes | None, key: str, call: Call) -> Entry | None:
@@ -241,6 +257,10 @@ class ExactCache:
             messages=call.messages,
             reply=structs.replace(reply, attempts=()),
         )
+
+
+async def _nothing() -> str:
+    return ""
 
 
 def _candidate(entry: Entry) -> Candidate:

@@ -25,6 +25,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     collection: str = ""
     epoch: str = ""
     documents: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     created_at: float = 0.0
     expires_at: float = 0.0
     provider: str = ""
@@ -106,6 +107,7 @@ def _kept(name: str, stored: bytes) -> Kept | None:
         collection=entry.collection,
         epoch=entry.epoch,
         documents=entry.reply.documents,
+        tags=entry.tags,
         created_at=entry.created_at,
         expires_at=entry.expires_at,
         provider=entry.reply.provider,

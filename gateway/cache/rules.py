@@ -1,5 +1,6 @@
 """What may be shared, kept and served: pure decisions, each an empty string (yes) or the reason why not."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,22 @@ TEMPERATURE = "temperature"
 OFF = "off"
 EPOCH = "epoch"
 EXPIRED = "expired"
+AGED = "aged"
+"""Past its TTL and served all the same: it is being made anew."""
+REFRESHING = "refreshing"
+"""Within its TTL, and being made anew ahead of its end."""
+REMOVED = "removed"
+"""By tenant, prompt, version or tag."""
 UNAVAILABLE = "unavailable"
 INCOMPLETE = "incomplete"
 REFUSED = "refused"
 EMPTY = "empty"
 UNENCODABLE = "unencodable"
+LARGE = "large"
+"""For the process's own memory."""
+
+STILL_SERVED = frozenset({AGED, REFRESHING})
+"""Reasons with which an answer is served and made anew in the background."""
 
 _COMPLETE = frozenset({"stop", "tool_calls"})
 
@@ -70,6 +82,25 @@ def _why_never_kept(call: Call) -> str:
     if not (policy.above_zero or _asked(call) or _is_zero(temperature(call))):
         return TEMPERATURE
     return ""
+
+
+def age(*, now: float, expires_at: float, aged_until: float, made_in: float, beta: float, draw: float) -> str:
+    """``HIT``, ``REFRESHING``, ``AGED`` or ``EXPIRED`` of an entry that is true otherwise. Times in seconds.
+
+    Early is drawn as in XFetch: ``now - made_in * beta * ln(draw) >= expires_at`` (Vattani, Chierichetti, Lowenstein,
+    *Optimal Probabilistic Cache Stampede Prevention*, VLDB 2015), ``draw`` uniform over (0, 1].
+    """
+    if now >= expires_at:
+        return AGED if now < aged_until else EXPIRED
+    return REFRESHING if now - made_in * beta * math.log(draw) >= expires_at else HIT
+
+
+def aged_for(call: Call, reply: Reply) -> float:
+    """Seconds past its TTL for which the answer may be served while it is made anew.
+
+    None for a fallback's answer: its TTL is short because the first choice will be back.
+    """
+    return 0.0 if reply.fell_back else max(0.0, policy_of(call).refresh_within)
 
 
 def temperature(call: Call) -> Any:
