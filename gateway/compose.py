@@ -15,8 +15,12 @@ from sqlalchemy import Engine, text
 from gateway import ports
 from gateway.auth.authenticator import Authenticator
 from gateway.cache.coalesce import Coalescer
+from gateway.cache.cuts import Cuts
 from gateway.cache.epochs import Epochs
 from gateway.cache.exact import ExactCache
+from gateway.cache.layered import LayeredCache
+from gateway.cache.leases import RedisLeases
+from gateway.cache.local import LocalEntries
 from gateway.cache.memory import Role, read_memory, warnings_of
 from gateway.clock import Clock, SystemClock, new_id
 from gateway.dialogue import Dialogue
@@ -69,13 +73,15 @@ class Gateway:
     providers: FallbackChain
     breakers: RedisBoard
     embedder: Embedder
+    leases: RedisLeases
     limits: LimitRoom
     tools: Toolbox
     idempotency: Idempotency
     embed_pipeline: EmbedPipeline
     embedding_models: Catalogue
-    cache: ExactCache
+    cache: LayeredCache
     epochs: Epochs
+    cuts: Cuts
     documents: Documents
     routing: RoutingStore
     authenticator: Authenticator
@@ -90,17 +96,21 @@ class Gateway:
     async def start(self) -> None:
         self.metrics.in_flight.set_function(lambda: self._in_flight)
         await self.breakers.start()
+        await self.leases.start()
         await self.watcher.start()
 
     async def stop(self) -> None:
         """Close every connection; safe to call once, after the last answer."""
         await self.watcher.stop()
+        await self.leases.stop()
         await self.breakers.stop()
         await self.documents.settle()  # a change whose caller has left must not stay committed but unpublished
         await self.close()
 
     async def close(self) -> None:
         """As ``stop``, for a gateway that was never started."""
+        await self.pipeline.refresher.stop()
+        await self.pipeline.settle()
         await self.documents.settle()
         await self.idempotency.settle()
         await self.authenticator.aclose()
@@ -228,6 +238,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     embedder = build_embedder(settings)
     state_line = RedisLine(state_redis, timeout=settings.redis_timeout)
     epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout, line=state_line)
+    cuts = Cuts(state_redis, timeout=settings.redis_timeout, line=state_line)
     limits = build_limits(
         settings,
         state_line,
@@ -239,13 +250,24 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     )
     retriever = Retriever(engine, embedder)
     tools = Toolbox(load_tools(settings.tools), library=retriever, clock=clock, metrics=ToolMetrics(metrics.registry))
-    cache = ExactCache(cache_redis, epochs, clock=clock, entropy=entropy, timeout=settings.redis_timeout)
+    cache_line = RedisLine(cache_redis, timeout=settings.redis_timeout)
+    exact = ExactCache(
+        cache_redis,
+        epochs,
+        clock=clock,
+        entropy=entropy,
+        timeout=settings.redis_timeout,
+        line=cache_line,
+        cuts=cuts,
+    )
+    cache = LayeredCache(exact, LocalEntries(clock), clock)
     spool = Spool(settings.spool_directory, instance, max_bytes=settings.spool_max_bytes, clock=clock)
     recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on", tracing=tracing)
     breakers = RedisBoard(state_redis, timeout=settings.redis_timeout)
     gate = limits.models if settings.model_limits else None
     providers = build_chain(settings, clock, entropy, board=breakers, gate=gate)
     router = Router()
+    leases = RedisLeases(cache_redis, cache_line, instance=instance)
     pipeline = lay_path(
         settings,
         router=router,
@@ -255,7 +277,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         epochs=epochs,
         retriever=retriever,
         providers=providers,
-        coalescer=Coalescer(),
+        coalescer=Coalescer(leases),
         recorder=recorder,
         clock=clock,
     )
@@ -293,6 +315,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         providers=providers,
         breakers=breakers,
         embedder=embedder,
+        leases=leases,
         limits=limits,
         tools=tools,
         idempotency=Idempotency(engine, clock, instance),
@@ -302,6 +325,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         embedding_models=embedding_models,
         cache=cache,
         epochs=epochs,
+        cuts=cuts,
         documents=Documents(engine, epochs, embedder, clock),
         routing=routing,
         authenticator=Authenticator(engine, clock, ttl=settings.key_cache_ttl),

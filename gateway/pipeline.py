@@ -6,12 +6,15 @@ from contextlib import aclosing
 
 from msgspec import structs
 
-from gateway.clock import Clock
+from gateway.cache.rules import STILL_SERVED
+from gateway.clock import Clock, new_id
 from gateway.errors import BudgetExhausted, ClientGone, PromptyardError, ProviderError, RateLimited
 from gateway.ports import AnswerCache, Coalescer, Epochs, Found, Limits, Price, Recorder
 from gateway.producer import Producer, provenance
 from gateway.prompts.router import Router
 from gateway.prompts.template import bind, render_text
+from gateway.refreshing import Refresher
+from gateway.sharing import Sharing
 from gateway.trail import Trail
 from gateway.types import Answer, CacheMode, Call, Delta, Layer, Origin, PromptVersion, Reply
 
@@ -38,11 +41,12 @@ class Pipeline:
         self._limits = limits
         self._cache = cache
         self._epochs = epochs
-        self._coalescer = coalescer
         self._producer = producer
+        self._sharing = Sharing(cache=cache, coalescer=coalescer, producer=producer, clock=clock)
         self._recorder = recorder
         self._price = price
         self._clock = clock
+        self.refresher = Refresher(self._make_anew)
 
     async def answer(self, call: Call) -> Answer:
         """A whole answer. Raises PromptyardError; what was routed and admitted is recorded either way."""
@@ -53,16 +57,17 @@ class Pipeline:
             found = await self._look_up(trail)
             await admitted
             if found.reply is not None:
-                return self._finish(trail, found.reply, Layer.EXACT, found.reason)
+                self._refresh_if_aged(trail.call, found)
+                return self._finish(trail, found.reply, found.layer, found.reason)
             if (still_true := await self._revalidate(trail, found)) is not None:
-                return self._finish(trail, still_true, Layer.EXACT, REVALIDATED)
+                return self._finish(trail, still_true, found.layer, REVALIDATED)
             try:
-                reply, layer = await self._produce_once(trail)
+                reply = await self._sharing.whole(trail)
             except ProviderError as error:
                 if (stale := await self._last_good(trail, error)) is None:
                     raise
                 return self._finish(trail, stale, Layer.STALE, error.code)
-            return self._finish(trail, reply, layer, found.reason)
+            return self._finish(trail, reply, trail.layer, found.reason)
         except Exception as error:
             self._failed(trail, error)
             raise
@@ -96,9 +101,10 @@ class Pipeline:
     async def _pieces(self, trail: Trail, found: Found) -> AsyncGenerator[Delta | Answer, None]:
         """From the cache, from the chain, or the last good answer while nothing was said yet."""
         if found.reply is not None:
-            kept, layer, reason = found.reply, Layer.EXACT, found.reason
+            self._refresh_if_aged(trail.call, found)
+            kept, layer, reason = found.reply, found.layer, found.reason
         elif (still_true := await self._revalidate(trail, found)) is not None:
-            kept, layer, reason = still_true, Layer.EXACT, REVALIDATED
+            kept, layer, reason = still_true, found.layer, REVALIDATED
         else:
             begun = False
             try:
@@ -118,7 +124,7 @@ class Pipeline:
 
     async def _fresh(self, trail: Trail, reason: str) -> AsyncGenerator[Delta | Answer, None]:
         first_token_ms: float | None = None
-        async with aclosing(self._producer.stream(trail.call, trail)) as pieces:
+        async with aclosing(self._sharing.aloud(trail)) as pieces:
             async for piece in pieces:
                 if first_token_ms is None:
                     first_token_ms = self._since(trail)
@@ -133,14 +139,18 @@ class Pipeline:
         return structs.replace(call, rendered=call.messages) if call.version is None else _bind(call, call.version)
 
     async def _look_up(self, trail: Trail) -> Found:
-        """Ask the cache; the call goes on under the epoch that the look was made under."""
+        """Ask the cache; the call goes on under the epoch and the cuts that the look was made under."""
         call, begun = trail.call, self._clock.monotonic()
         if not call.collection:
             found = await self._cache.find(call)
         else:
             found = await self._cache.find(call, self._epochs.current(call.tenant, call.collection))
-            trail.call = structs.replace(call, epoch=found.epoch)
-        trail.passed("cache", begun, self._clock.monotonic())
+        trail.call = structs.replace(call, epoch=found.epoch, cuts=found.cuts)
+        now = self._clock.monotonic()
+        trail.passed("cache", begun, now)
+        if found.local:
+            trail.looked(Layer.LOCAL, found.local)
+        trail.looked(found.layer, found.reason, now - begun)
         return found
 
     async def _revalidate(self, trail: Trail, found: Found) -> Reply | None:
@@ -154,43 +164,32 @@ class Pipeline:
         if not call.epoch or call.grounding != found.candidate.grounding:
             return None
         reply = structs.replace(found.candidate.reply, documents=provenance(call))
-        await self._cache.keep(call, reply, found.candidate.expires_at)
+        await self._cache.keep(call, reply, found.candidate)
         return reply
 
-    async def _produce_once(self, trail: Trail) -> tuple[Reply, Layer]:
-        """One upstream call for identical calls in flight; calls that must not share an answer go alone.
+    def _refresh_if_aged(self, call: Call, found: Found) -> None:
+        if found.reason in STILL_SERVED:
+            self.refresher.begin(self._cache.key(call), call, found.expires_at)
 
-        What was shared has a trail of its own. Whoever is told of it first books it: the leader may have left.
-        """
-        call = trail.call
-        if not (_may_share(call) and self._producer.may_share(call)):
-            return await self._producer.produce(call, trail), trail.layer
-        shared = Trail(call=call, begun=trail.begun)
-
-        async def lead() -> tuple[Reply, Trail]:
-            try:
-                return await self._producer.produce(call, shared), shared
-            except Exception as error:
-                error.__dict__["flight"] = shared
-                raise
-
-        begun = self._clock.monotonic()
+    async def _make_anew(self, served: Call, expires_at: float) -> None:
+        """A call of its own, which nobody waits for; none if the answer has been made anew meanwhile."""
+        now = self._clock.now()
+        again = structs.replace(
+            served, id=new_id("call", self._clock), origin=Origin.REFRESH, received_at=now, stream=False
+        )
+        trail = Trail(call=again, begun=self._clock.monotonic())
         try:
-            (reply, flown), led = await self._coalescer.join(_flight(self._cache.key(call), call), lead, shared)
-        except BaseException as error:
-            # A flight that failed, or that ended because its last passenger left, is booked by the first to hear of it.
-            flight: Trail | None = getattr(error, "flight", None)
-            if flight is not None and not flight.booked:
-                flight.booked = True
-                trail.join(flight)
+            found = await self._look_up(trail)
+            if found.reply is not None and found.expires_at > expires_at:
+                return
+            trail.call = structs.replace(trail.call, cache=CacheMode.REFRESH)
+            reply = await self._sharing.whole(trail)
+            self._finish(trail, reply, trail.layer, found.reason)
+        except Exception as error:
+            self._failed(trail, error)
+        except asyncio.CancelledError:
+            self._failed(trail, ClientGone("the gateway stops"))
             raise
-        if not led:
-            trail.passed("coalesced", begun, self._clock.monotonic())
-        if flown.booked:
-            return reply, Layer.COALESCED
-        flown.booked = True
-        trail.join(flown)
-        return reply, trail.layer
 
     async def _last_good(self, trail: Trail, error: ProviderError) -> Reply | None:
         """The last good answer, while every provider is down: past its TTL, never past its provenance."""
@@ -213,6 +212,9 @@ class Pipeline:
     ) -> Answer:
         paid = layer is Layer.NONE
         call = trail.call
+        told = trail.layers
+        if layer in told:
+            told[layer] = reason
         answer = Answer(
             call=call,
             reply=reply,
@@ -221,15 +223,23 @@ class Pipeline:
             latency_ms=self._since(trail),
             first_token_ms=first_token_ms,
             cache_reason=reason,
+            layers=told,
         )
         self._recorder.answered(answer, trail)
         return answer
 
     def _failed(self, trail: Trail, error: Exception) -> None:
-        if isinstance(error, RateLimited | BudgetExhausted):
+        if trail.left is not None:
+            flight, trail.left = trail.left, None
+            self._sharing.when_landed(flight, trail, lambda: self._failed(trail, error))
+        elif isinstance(error, RateLimited | BudgetExhausted):
             self._recorder.refused(trail.call, error)
         else:
             self._recorder.failed(trail, _known(error), self._since(trail))
+
+    async def settle(self) -> None:
+        """Wait until what is done after answers is done."""
+        await self._sharing.settle()
 
     def _since(self, trail: Trail) -> float:
         return (self._clock.monotonic() - trail.begun) * 1000
@@ -252,26 +262,4 @@ def _bind(call: Call, version: PromptVersion) -> Call:
         chain=call.chain or version.chain,
         collection=policy.collection if policy else "",
         query=query,
-    )
-
-
-def _flight(key: str, call: Call) -> str:
-    """What identical calls in flight have in common, their purse included.
-
-    Who flies along is refused and waits as the leader is: nobody by the limits of another's key, and no live call in
-    the line of a background one. Keys without limits of their own share all.
-    """
-    limited = call.limits.tokens_per_minute is not None or call.limits.daily_budget_usd is not None
-    return f"{key}:{call.epoch}:{call.origin is Origin.LIVE}:{call.key_id if limited else ''}"
-
-
-def _may_share(call: Call) -> bool:
-    """Evidence is made for each user anew; what may vary or is nobody else's business is not shared either."""
-    version = call.version
-    return not (
-        call.evidence
-        or call.cache is CacheMode.BYPASS
-        or (call.collection and not call.epoch)
-        or (version is not None and version.personal)
-        or call.params.get("temperature") != 0
     )

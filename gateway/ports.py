@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from decimal import Decimal
 from typing import Any, Protocol
 
+from gateway.cache.coalesce import Seat, Work
 from gateway.errors import PromptyardError
 from gateway.trail import Trail
-from gateway.types import Answer, Call, Candidate, Completion, Cost, Delta, Message, Passage, Reply, Usage
+from gateway.types import Answer, Call, Candidate, Completion, Cost, Delta, Layer, Message, Passage, Reply, Usage
 
 Price = Callable[[str, str, Usage, float], Cost]
 """What a provider charges: provider, model, usage, time of the call."""
@@ -22,14 +23,27 @@ class Found(Protocol):
     @property
     def epoch(self) -> str: ...
     @property
+    def cuts(self) -> str: ...
+    @property
+    def expires_at(self) -> float: ...
+    @property
     def candidate(self) -> Candidate | None: ...
+    @property
+    def layer(self) -> Layer:
+        """Who says so."""
+        ...
+
+    @property
+    def local(self) -> str:
+        """Why the process's own memory did not answer, if it was asked and somebody else was after it."""
+        ...
 
 
 class AnswerCache(Protocol):
     """Never raises: trouble is a miss. ``epoch`` is awaited while the entry is on its way."""
 
     async def find(self, call: Call, epoch: Awaitable[str] | None = None) -> Found: ...
-    async def keep(self, call: Call, reply: Reply, expires_at: float | None = None) -> str: ...
+    async def keep(self, call: Call, reply: Reply, kept_on: Candidate | None = None) -> str: ...
     async def last_good(self, call: Call) -> Candidate | None:
         """The kept answer, past its TTL or not, if the prompt's policy lets it stand in for providers that are down."""
         ...
@@ -44,9 +58,11 @@ class Epochs(Protocol):
 
 
 class Coalescer(Protocol):
-    """Identical calls in flight make one; says whether this one led."""
+    """Identical calls in flight make one."""
 
-    async def join(self, key: str, produce: Callable[[], Awaitable[Any]], label: Any) -> tuple[Any, bool]: ...
+    def board(self, key: str, work: Work, trail: Trail) -> Seat:
+        """A place in the flight under ``key``; the first one begins it."""
+        ...
 
 
 class Retrieved(Protocol):
@@ -67,11 +83,18 @@ class Retriever(Protocol):
 class SemanticLayer(Protocol):
     """Answers to other questions that mean the same. Never raises: trouble is a miss."""
 
-    async def find(self, call: Call, trail: Trail) -> Reply | None:
-        """The answer that may be served for this routed call. Tells ``trail.notes["semantic"]`` what it saw."""
+    async def find(
+        self, call: Call, trail: Trail, still_true: Callable[[Call, Candidate], Awaitable[Reply | None]]
+    ) -> Reply | None:
+        """The answer that may be served for this routed call. Tells ``trail.notes["semantic"]`` what it saw.
+
+        ``still_true`` gives the kept answer of a call from before a change of documents, if it is still true.
+        """
         ...
 
-    async def learn(self, call: Call, reply: Reply, trail: Trail) -> None:
+    async def learn(
+        self, call: Call, reply: Reply, trail: Trail, still_true: Callable[[Call, Candidate], Awaitable[Reply | None]]
+    ) -> None:
         """A fresh answer of this grounded call is in the exact layer: it can be found for similar questions."""
         ...
 

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from msgspec import structs
 
+from gateway.cache.rules import KEPT, why_not_keep
 from gateway.clock import Clock
 from gateway.dialogue import SEARCHED, UNREPEATABLE, Dialogue
 from gateway.errors import DocumentsChanging
@@ -86,7 +87,7 @@ class Producer:
             reply = await self._dialogue.whole(call, trail)
             now = await self.ground_anew(call, trail)
             if _still_true(call, now, trail):
-                return await self._kept(now, reply, trail)
+                return self._true(now, reply, trail)
             call = now
         raise DocumentsChanging("the documents change faster than an answer can be made", retry_after=1)
 
@@ -109,18 +110,27 @@ class Producer:
                     if piece.reply is None:
                         yield piece
                     else:
-                        yield structs.replace(piece, reply=await self._kept(now, piece.reply, trail))
+                        yield structs.replace(piece, reply=self._true(now, piece.reply, trail))
                     piece = await anext(pieces, None)
                 return
         raise DocumentsChanging("the documents change faster than an answer can be made", retry_after=1)
 
-    async def _kept(self, call: Call, reply: Reply, trail: Trail) -> Reply:
-        """The reply with its provenance; the cache has it, if it may be kept."""
+    def _true(self, call: Call, reply: Reply, trail: Trail) -> Reply:
+        """The reply with its provenance, for its caller now, and for the cache when its caller has it."""
         reply = structs.replace(reply, documents=tuple(dict.fromkeys((*provenance(call), *reply.documents))))
         # What a tool has found is no part of the grounding, by which a kept answer would be held to be true later.
         unsure = trail.notes.get(UNREPEATABLE) or trail.notes.get(SEARCHED)
-        trail.notes["kept"] = TOOLS if unsure else await self._cache.keep(call, reply)
+        reason = TOOLS if unsure else why_not_keep(call, reply)
+        trail.notes["kept"] = reason or KEPT
+        trail.keeping = None if reason else (call, reply)
         return reply
+
+    async def keep(self, trail: Trail) -> bool:
+        """Keep what was produced, if it may be kept; nobody has to wait for it. Whether it is in the cache now."""
+        if trail.keeping is None:
+            return False
+        (call, reply), trail.keeping = trail.keeping, None
+        return await self._cache.keep(call, reply) == KEPT
 
 
 def provenance(call: Call) -> tuple[str, ...]:

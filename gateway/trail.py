@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field, structs
 
-from gateway.types import Call, Cost, Layer, ModelRef
+from gateway.types import Call, Cost, Layer, ModelRef, Reply
 
 
 class Stage(Struct, frozen=True):
@@ -45,6 +45,12 @@ class Trail(Struct, kw_only=True):
     """Decisions and their reasons, as plain JSON."""
     layer: Layer = Layer.NONE
     """Which layer gave what was produced; NONE is a provider."""
+    keeping: tuple[Call, Reply] | None = None
+    """What is still to be put into the cache."""
+    left: Any = None
+    """The flight that the caller has left and that goes on for other workers."""
+    similar: Any = None
+    """What the semantic layer found, for when the fresh answer is there; nobody else's business."""
     booked: bool = False
     """Whether some call's record carries the costs."""
 

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
 
-from gateway.cache.coalesce import Coalescer
+from gateway.cache.coalesce import Coalescer, Seat, Work
 from gateway.compose import Gateway, lay_path
 from gateway.errors import PromptyardError
 from gateway.pipeline import Pipeline
 from gateway.pricing import price
 from gateway.retrieval.search import Retriever
 from gateway.settings import ProviderSettings
+from gateway.trail import Trail
 from gateway.types import Answer, Call, Cost, Usage
 from tasks.batching.api import BatchApi
 from tasks.batching.desk import BatchDesk, BatchUsage
@@ -73,18 +73,12 @@ class _Announcing:
 
     def __init__(self, gathering: Gathering) -> None:
         self._flights = Coalescer()
-        self._open: set[str] = set()
         self._gathering = gathering
 
-    async def join(self, key: str, produce: Callable[[], Awaitable[Any]], label: Any) -> tuple[Any, bool]:
-        if key in self._open:
-            self._gathering.left_out(label.call.id)
-            return await self._flights.join(key, produce, label)
-        self._open.add(key)
-        try:
-            return await self._flights.join(key, produce, label)
-        finally:
-            self._open.discard(key)
+    def board(self, key: str, work: Work, trail: Trail) -> Seat:
+        if key in self._flights:
+            self._gathering.left_out(trail.call.id)
+        return self._flights.board(key, work, trail)
 
 
 def _pipeline(gateway: Gateway, retriever: Retriever, gathering: Gathering) -> Pipeline:

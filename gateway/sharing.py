@@ -1,0 +1,182 @@
+"""One upstream call for identical calls in flight: who may share, what they share, and who pays for it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+
+from gateway.cache.coalesce import Left, Seat, Work
+from gateway.cache.flight import Flight
+from gateway.cache.keys import Scope
+from gateway.clock import Clock
+from gateway.ports import AnswerCache, Coalescer
+from gateway.producer import Producer
+from gateway.trail import Trail
+from gateway.types import CacheMode, Call, Delta, Layer, Origin, Reply
+
+
+class Sharing:
+    """Over a Producer. Tells the call's trail what happened, and ``trail.layer`` whose answer it is.
+
+    What was shared has a trail of its own. Whoever is told of it first books it: the leader may have left.
+    """
+
+    def __init__(self, *, cache: AnswerCache, coalescer: Coalescer, producer: Producer, clock: Clock) -> None:
+        self._cache = cache
+        self._coalescer = coalescer
+        self._producer = producer
+        self._clock = clock
+        self._later: set[asyncio.Task[None]] = set()
+
+    async def whole(self, trail: Trail) -> Reply:
+        """The reply, and all that ``Producer.produce`` raises."""
+        call = trail.call
+        if not self._may_share(call):
+            reply = await self._producer.produce(call, trail)
+            self._keep_later(trail)
+            return reply
+        begun = self._clock.monotonic()
+        seat = self._board(trail, aloud=False)
+        try:
+            reply = await seat.flight.whole()
+        except asyncio.CancelledError:
+            await self._get_off(seat, trail)
+            raise
+        except BaseException:
+            _book(seat.flight, trail)
+            await seat.leave()
+            raise
+        await seat.leave()
+        self._arrived(seat, trail, begun)
+        return reply
+
+    async def aloud(self, trail: Trail) -> AsyncGenerator[Delta, None]:
+        """As ``whole``, in pieces; the last one has the whole reply."""
+        call = trail.call
+        if not self._may_share(call):
+            async with aclosing(self._producer.stream(call, trail)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            self._keep_later(trail)
+            return
+        begun = self._clock.monotonic()
+        seat = self._board(trail, aloud=True)
+        arrived = False
+        try:
+            async with aclosing(seat.flight.aloud()) as pieces:
+                async for piece in pieces:
+                    if piece.reply is not None:
+                        arrived = True
+                        self._arrived(seat, trail, begun)
+                    yield piece
+        except (asyncio.CancelledError, GeneratorExit):
+            if not arrived:
+                await self._get_off(seat, trail)
+            else:
+                await seat.leave()
+            raise
+        except BaseException:
+            _book(seat.flight, trail)
+            await seat.leave()
+            raise
+        await seat.leave()
+
+    def when_landed(self, flight: Flight, trail: Trail, then: Callable[[], None]) -> None:
+        """``then`` is called when the flight that its caller left, and others wait for, has cost what it costs."""
+
+        async def wait() -> None:
+            await asyncio.wait((asyncio.ensure_future(flight.whole()),))
+            _book(flight, trail)
+            then()
+
+        self._run(wait())
+
+    async def settle(self) -> None:
+        """Wait until what is done after answers is done."""
+        while self._later:
+            await asyncio.wait(list(self._later))
+
+    def _board(self, trail: Trail, *, aloud: bool) -> Seat:
+        call = trail.call
+        shared = Trail(call=call, begun=trail.begun)
+
+        async def make(flight: Flight) -> None:
+            if not aloud:
+                flight.land(await self._producer.produce(call, shared))
+                return
+            async with aclosing(self._producer.stream(call, shared)) as pieces:
+                async for piece in pieces:
+                    if piece.reply is None:
+                        flight.say(piece)
+                    else:
+                        flight.land(piece.reply)
+
+        async def keep() -> bool:
+            return await self._producer.keep(shared)
+
+        async def look() -> Reply | None:
+            return (await self._cache.find(call)).reply
+
+        work = Work(make=make, keep=keep, look=look, aloud=aloud, fresh=call.cache is CacheMode.REFRESH)
+        return self._coalescer.board(_flight(self._cache.key(call), call), work, shared)
+
+    def _may_share(self, call: Call) -> bool:
+        return _may_share(call) and self._producer.may_share(call)
+
+    def _arrived(self, seat: Seat, trail: Trail, begun: float) -> None:
+        if not seat.led:
+            trail.passed("coalesced", begun, self._clock.monotonic())
+        if not _book(seat.flight, trail):
+            trail.layer = Layer.COALESCED
+
+    async def _get_off(self, seat: Seat, trail: Trail) -> None:
+        """The caller has left: who ends a flight books it, and what goes on for other workers is booked later."""
+        left = await seat.leave()
+        if left is Left.ENDED:
+            _book(seat.flight, trail)
+        elif left is Left.GOES_ON_ELSEWHERE:
+            trail.left = seat.flight
+
+    def _keep_later(self, trail: Trail) -> None:
+        if trail.keeping is not None:
+            self._run(self._keep(trail))
+
+    async def _keep(self, trail: Trail) -> None:
+        await self._producer.keep(trail)
+
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work, name="after the answer")
+        self._later.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._later.discard)
+
+
+def _book(flight: Flight, trail: Trail) -> bool:
+    """Whether this trail is the one that carries the flight's costs."""
+    if flight.trail.booked:
+        return False
+    flight.trail.booked = True
+    trail.join(flight.trail)
+    return True
+
+
+def _flight(key: str, call: Call) -> str:
+    """What identical calls in flight have in common, their purse included; the braces are of their scope.
+
+    Who flies along is refused and waits as the leader is: nobody by the limits of another's key, and no live call in
+    the line of a background one. Keys without limits of their own share all.
+    """
+    limited = call.limits.tokens_per_minute is not None or call.limits.daily_budget_usd is not None
+    mode = "fresh" if call.cache is CacheMode.REFRESH else ""
+    purse = call.key_id if limited else ""
+    return f"{{{Scope.of(call)}}}:{key}:{call.epoch}:{call.cuts}:{mode}:{call.origin is Origin.LIVE}:{purse}"
+
+
+def _may_share(call: Call) -> bool:
+    """Evidence is made for each user anew; what may vary or is nobody else's business is not shared either."""
+    version = call.version
+    return not (
+        call.evidence
+        or call.cache is CacheMode.BYPASS
+        or (call.collection and not call.epoch)
+        or (version is not None and version.personal)
+        or call.params.get("temperature") != 0
+    )
