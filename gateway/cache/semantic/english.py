@@ -67,37 +67,37 @@ NAMES = _words(
 """Names that people write without a capital. March and May are left out: they are verbs more often."""
 
 _OPPOSITES = """
-accept/decline accept/reject accept/refuse accept/deny allow/forbid allow/block allow/prevent allow/prohibit
-activate/deactivate add/remove add/delete admit/deny advance/delay all/none all/some always/never always/sometimes
-approve/reject approve/decline approve/deny arrive/depart arrive/leave asleep/awake attach/detach before/after
-begin/end begin/finish begin/stop best/worst better/worse big/small large/small block/unblock borrow/lend bottom/top
-bought/sold buy/sell buyer/seller buying/selling purchase/sell purchase/sale cancel/confirm cancel/renew cancel/keep
-cancel/order cancel/activate ceiling/floor charge/refund cheap/expensive clean/dirty cold/hot cold/warm come/go
-common/rare compress/extract connect/disconnect create/delete create/destroy create/remove credit/debit danger/safe
-day/night debit/prepaid deep/shallow defend/attack deposit/withdraw deposit/withdrawal departure/arrival difficult/easy
-hard/easy dry/wet early/late earn/spend employer/employee empty/full empty/fill enable/disable encode/decode
-encrypt/decrypt enter/exit enter/leave entrance/exit even/odd everything/nothing everyone/nobody everywhere/nowhere
-export/import export/load fail/succeed fail/pass fail/work false/true fast/slow quick/slow faster/slower few/many
-fewer/more find/lose first/last first/second forward/backward forget/remember freeze/unfreeze front/back front/rear
-gain/lose give/take good/bad grow/shrink guilty/innocent happy/sad healthy/sick heavy/light hide/show high/low
-higher/lower highest/lowest hire/fire import/download include/exclude income/expense increase/decrease increase/reduce
-raise/lower incoming/outgoing indoor/outdoor input/output inside/outside internal/external install/uninstall
-international/domestic international/local join/leave left/right legal/illegal lend/repay less/more least/most
-like/dislike load/unload load/save local/remote lock/unlock login/logout long/short longer/shorter loose/tight 
-lost/found loud/quiet love/hate major/minor male/female man/woman manual/automatic married/single maximum/minimum
-max/min maximise/minimise maximize/minimize merge/split mother/father multiply/divide narrow/wide near/far negative/positive
-new/old next/previous next/last noisy/quiet normal/abnormal north/south east/west offline/online old/young on/off
-open/close open/shut optional/required optional/mandatory parent/child past/future pass/fail pause/resume pay/receive
-permanent/temporary physical/virtual possible/impossible pull/push present/absent private/public profit/loss
-public/secret push/pop question/answer read/write receive/send recipient/sender receiver/sender refund/fee
-reject/confirm repair/break rich/poor rise/fall rough/smooth same/different save/spend save/delete sell/rent
-send/request separate/together sharp/blunt single/multiple single/double sink/float smart/stupid soft/hard start/stop
-start/finish start/end strong/weak subscribe/unsubscribe subscribe/cancel success/failure successful/unsuccessful
-successful/failed sunrise/sunset teach/learn teacher/student thick/thin tighten/loosen today/tomorrow today/yesterday
-tomorrow/yesterday up/down upgrade/downgrade upload/download upper/lower upstairs/downstairs useful/useless
-valid/invalid verify/reject vertical/horizontal victory/defeat visible/hidden win/lose winner/loser winter/summer
-with/without work/break am/pm morning/evening above/below over/under in/out ascending/descending asc/desc
-accepted/declined active/inactive available/unavailable
+above/below accept/decline accept/deny accept/refuse accept/reject accepted/declined activate/deactivate
+active/inactive add/delete add/remove admit/deny advance/delay all/none all/some allow/block allow/forbid
+allow/prevent allow/prohibit always/never always/sometimes am/pm approve/decline approve/deny approve/reject
+arrive/depart arrive/leave asc/desc ascending/descending asleep/awake attach/detach available/unavailable before/after
+begin/end begin/finish begin/stop best/worst better/worse big/small block/unblock borrow/lend bottom/top bought/sold
+buy/sell buyer/seller buying/selling cancel/activate cancel/confirm cancel/keep cancel/order cancel/renew
+ceiling/floor charge/refund cheap/expensive clean/dirty cold/hot cold/warm come/go common/rare compress/extract
+connect/disconnect create/delete create/destroy create/remove credit/debit danger/safe day/night debit/prepaid
+deep/shallow defend/attack departure/arrival deposit/withdraw deposit/withdrawal difficult/easy dry/wet early/late
+earn/spend east/west employer/employee empty/fill empty/full enable/disable encode/decode encrypt/decrypt enter/exit
+enter/leave entrance/exit even/odd everyone/nobody everything/nothing everywhere/nowhere export/import export/load
+fail/pass fail/succeed fail/work false/true fast/slow faster/slower few/many fewer/more find/lose first/last
+first/second forget/remember forward/backward freeze/unfreeze front/back front/rear gain/lose give/take good/bad
+grow/shrink guilty/innocent happy/sad hard/easy healthy/sick heavy/light hide/show high/low higher/lower
+highest/lowest hire/fire import/download in/out include/exclude income/expense incoming/outgoing increase/decrease
+increase/reduce indoor/outdoor input/output inside/outside install/uninstall internal/external international/domestic
+international/local join/leave large/small least/most left/right legal/illegal lend/repay less/more like/dislike
+load/save load/unload local/remote lock/unlock login/logout long/short longer/shorter loose/tight lost/found
+loud/quiet love/hate major/minor male/female man/woman manual/automatic married/single max/min maximise/minimise
+maximize/minimize maximum/minimum merge/split morning/evening mother/father multiply/divide narrow/wide near/far
+negative/positive new/old next/last next/previous noisy/quiet normal/abnormal north/south offline/online old/young
+on/off open/close open/shut optional/mandatory optional/required over/under parent/child past/future pause/resume
+pay/receive permanent/temporary physical/virtual possible/impossible present/absent private/public profit/loss
+public/secret pull/push purchase/sale purchase/sell push/pop question/answer quick/slow raise/lower read/write
+receive/send receiver/sender recipient/sender refund/fee reject/confirm repair/break rich/poor rise/fall rough/smooth
+same/different save/delete save/spend sell/rent send/request separate/together sharp/blunt single/double
+single/multiple sink/float smart/stupid soft/hard start/end start/finish start/stop strong/weak subscribe/cancel
+subscribe/unsubscribe success/failure successful/failed successful/unsuccessful sunrise/sunset teach/learn
+teacher/student thick/thin tighten/loosen today/tomorrow today/yesterday tomorrow/yesterday up/down upgrade/downgrade
+upload/download upper/lower upstairs/downstairs useful/useless valid/invalid verify/reject vertical/horizontal
+victory/defeat visible/hidden win/lose winner/loser winter/summer with/without work/break
 """
 
 _SWAPPED = "to/from from/to before/after after/before for/against with/from by/from my/your your/my his/her me/you"
