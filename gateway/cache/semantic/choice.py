@@ -1,0 +1,46 @@
+"""Which of the similar questions may stand in for the one asked: pure."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from gateway.cache.semantic.index import Near
+
+CANDIDATES = 6
+"""Nearest questions that are looked at."""
+FLOOR = 0.7
+"""Below this cosine a question is no candidate: nothing is compared, judged or served."""
+
+Veto = Callable[[str, str], str]
+"""Why the answer to the second question must not be served for the first one; empty: nothing speaks against it."""
+
+
+class Choice(Struct, frozen=True):
+    """``fitting``: what no guard speaks against, most similar first. ``vetoed``: the most similar of the others."""
+
+    fitting: tuple[Near, ...] = ()
+    vetoed: Near | None = None
+    veto: str = ""
+
+    @property
+    def best(self) -> Near | None:
+        """What a judge would be shown: the first that fits, else what was rejected."""
+        return self.fitting[0] if self.fitting else self.vetoed
+
+
+def choose(asked: str, near: Sequence[Near], veto: Veto, floor: float = FLOOR) -> Choice:
+    """``near`` is sorted, most similar first. The question itself is none: its answer was just looked for."""
+    fitting: list[Near] = []
+    rejected: Near | None = None
+    reason = ""
+    for one in near:
+        if one.similarity < floor:
+            break
+        if one.text == asked:
+            continue
+        why = veto(asked, one.text)
+        if not why:
+            fitting.append(one)
+        elif rejected is None:
+            rejected, reason = one, why
+    return Choice(tuple(fitting), rejected, reason)

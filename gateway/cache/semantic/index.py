@@ -1,0 +1,136 @@
+"""The questions of one part in memory, and the most similar ones to another."""
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from gateway.cache.semantic.blocks import BLOCK, Block, Graph, View
+from gateway.cache.semantic.items import Vector
+
+MOST = 100_000
+"""Questions of one part; beyond, the oldest block goes."""
+
+_INLINE_CELLS = 8_000_000  # about a millisecond of multiplication; more goes to a thread
+_SPARE = 8  # rows a graph may name that were taken out since
+
+
+class Near(Struct, frozen=True):
+    """A kept question, and its cosine with the one asked."""
+
+    text: str
+    similarity: float
+
+
+class SimilarIndex:
+    """For one event loop. Each text is in it once; ``build``, if there is one, makes graphs of full blocks."""
+
+    def __init__(
+        self,
+        *,
+        block: int = BLOCK,
+        most: int = MOST,
+        build: Callable[[NDArray[np.float32]], Graph] | None = None,
+    ) -> None:
+        self._block = block
+        self._most = max(most, block)
+        self._build = build
+        self._blocks: list[Block] = []
+        self._places: dict[str, tuple[Block, int]] = {}
+        self._sealing = False
+        self.dimensions = 0
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._places
+
+    @property
+    def cells(self) -> int:
+        """Numbers that are held: dimensions of all rows, those that were taken out included."""
+        return self.dimensions * sum(block.count for block in self._blocks)
+
+    def expires_at(self, text: str) -> float:
+        """Unix seconds; 0 for a text that is not here."""
+        place = self._places.get(text)
+        return place[0].ends[place[1]] if place is not None else 0.0
+
+    def add(self, text: str, vector: Vector, expires_at: float) -> None:
+        """A text that is here already lives on until the later end. A vector of another length is passed over."""
+        if (place := self._places.get(text)) is not None:
+            block, row = place
+            block.ends[row] = max(block.ends[row], expires_at)
+            return
+        if self.dimensions and len(vector) != self.dimensions:
+            return
+        self.dimensions = len(vector)
+        if not self._blocks or self._blocks[-1].full:
+            self._blocks.append(Block(self._block))
+            while len(self._blocks) * self._block > self._most and len(self._blocks) > 1:
+                self._forget_oldest()
+        block = self._blocks[-1]
+        self._places[text] = block, block.add(text, vector, expires_at)
+
+    def drop(self, text: str) -> None:
+        """Its answer is gone."""
+        if (place := self._places.pop(text, None)) is not None:
+            place[0].take_out(place[1])
+
+    async def nearest(self, vector: Vector, count: int, now: float) -> list[Near]:
+        """At most ``count``, most similar first, none past its end. Long multiplications are done in a thread."""
+        views = [block.view() for block in self._blocks]
+        if not views or len(vector) != self.dimensions:
+            return []
+        if sum(view.cells for view in views) > _INLINE_CELLS:
+            found = await asyncio.to_thread(_search, views, vector, count + _SPARE)
+        else:
+            found = _search(views, vector, count + _SPARE)
+        alive: list[Near] = []
+        for score, block, row in found:
+            text = block.texts[row]
+            if text is None:
+                continue
+            if block.ends[row] <= now:
+                self.drop(text)
+                continue
+            alive.append(Near(text, score))
+            if len(alive) == count:
+                break
+        return alive
+
+    async def seal(self) -> None:
+        """Make graphs of the full blocks that are none yet, in a thread, one after the other."""
+        if self._build is None or self._sealing:
+            return
+        self._sealing = True
+        try:
+            for block in list(self._blocks):
+                if block.full and block.graph is None:
+                    block.seal(await asyncio.to_thread(self._build, block.matrix))
+        finally:
+            self._sealing = False
+
+    @property
+    def sealable(self) -> bool:
+        """Whether ``seal`` has something to do."""
+        if self._build is None or self._sealing:
+            return False
+        return any(block.full and block.graph is None for block in self._blocks)
+
+    def _forget_oldest(self) -> None:
+        oldest = self._blocks.pop(0)
+        for text in oldest.texts:
+            if text is not None:
+                self._places.pop(text, None)
+
+
+def _search(views: list[View], vector: Vector, count: int) -> list[tuple[float, Block, int]]:
+    found: list[tuple[float, Block, int]] = []
+    for view in views:
+        scores, rows = view.nearest(vector, count)
+        found += [(float(score), view.block, int(row)) for score, row in zip(scores, rows, strict=True)]
+    found.sort(key=lambda one: -one[0])
+    return found

@@ -1,0 +1,311 @@
+"""The semantic layer: an answer to another question, where that has been earned, and what it takes to earn it.
+
+It keeps no answers. A similar question is turned into the call that would have asked it, and the exact layer is asked
+for that call's answer, under the epoch of now: so nothing here can be older, or of another scope, than what the exact
+layer serves. A question whose answer is gone is forgotten.
+"""
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from msgspec import Struct, structs
+
+from gateway.cache import rules
+from gateway.cache.semantic import scope
+from gateway.cache.semantic.choice import CANDIDATES, Choice, Veto, choose
+from gateway.cache.semantic.guards import veto as guards_veto
+from gateway.cache.semantic.index import Near, SimilarIndex
+from gateway.cache.semantic.items import Vector
+from gateway.cache.semantic.probes import Probes
+from gateway.cache.semantic.scope import Question, SemanticScope
+from gateway.cache.semantic.shelf import Shelf
+from gateway.cache.semantic.verdicts import Verdict
+from gateway.clock import Clock
+from gateway.embedding.base import Embedder
+from gateway.trail import Trail
+from gateway.types import Call, Candidate, Origin, PromptVersion, Reply, SemanticMode, SemanticPair, SemanticPolicy
+
+LAYER = "semantic"
+LEXICAL = "lexical"
+VETOED_SHARE = 0.25
+"""Of what is picked for the judge otherwise: pairs that a guard rejected, to know what the guards cost."""
+
+_READS = 2  # kept answers that are asked for, at most
+_GONE = frozenset({rules.MISS, rules.EXPIRED, rules.REMOVED})
+
+StillTrue = Callable[[Call, Candidate], Awaitable[Reply | None]]
+"""The kept answer to a call from before a change of documents, if today's documents ground it just the same."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Found(Protocol):
+    @property
+    def reply(self) -> Reply | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def epoch(self) -> str: ...
+    @property
+    def cuts(self) -> str: ...
+    @property
+    def candidate(self) -> Candidate | None: ...
+
+
+class _Exact(Protocol):
+    async def find(self, call: Call, epoch: Awaitable[str] | None = None) -> _Found: ...
+    def key(self, call: Call) -> str: ...
+
+
+class _Epochs(Protocol):
+    async def current(self, tenant: str, collection: str) -> str: ...
+
+
+class _Verdicts(Protocol):
+    async def of(self, scope: SemanticScope) -> Verdict | None: ...
+
+
+class _Seen(Struct):
+    """What a look found out, for when the fresh answer is there."""
+
+    question: Question
+    vector: Vector | None = None
+    picked: Near | None = None
+    veto: str = ""
+    probability: float = 1.0
+
+
+class SemanticAnswers:
+    """For one event loop. Trouble is a miss; nothing here raises.
+
+    ``compared`` and ``reworded`` are those of ``gateway/prompts/rewording.py``. Without ``record`` no pair can be
+    judged, so the layer cannot earn anything: it does not even look.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache: _Exact,
+        epochs: _Epochs,
+        embedder: Embedder,
+        shelf: Shelf,
+        verdicts: _Verdicts,
+        compared: Callable[[PromptVersion], str],
+        reworded: Callable[[Call, str, str], Call],
+        record: Callable[[SemanticPair], None] | None,
+        clock: Clock,
+        entropy: random.Random,
+        veto: Veto = guards_veto,
+    ) -> None:
+        self._cache = cache
+        self._epochs = epochs
+        self._embedder = embedder
+        self._shelf = shelf
+        self._verdicts = verdicts
+        self._compared = compared
+        self._reworded = reworded
+        self._record = record
+        self._clock = clock
+        self._entropy = entropy
+        self._veto = veto
+        self.probes = Probes(clock)
+
+    async def find(self, call: Call, trail: Trail, still_true: StillTrue) -> Reply | None:
+        """The answer that may be served for this routed call. Tells ``trail.notes["semantic"]`` what it saw."""
+        if call.version is None:
+            return None
+        variable = self._compared(call.version)
+        if why := scope.why_not_look(call, variable) or ("" if self._record is not None else "content"):
+            trail.notes[LAYER] = {"state": scope.OFF, "why": why}
+            trail.looked(LAYER, why)
+            return None
+        begun = self._clock.monotonic()
+        notes: dict[str, Any] = {"state": "trouble", "served": False}
+        trail.notes[LAYER] = notes
+        reply: Reply | None = None
+        try:
+            reply = await self._find(call, variable, trail, notes, still_true)
+        except Exception as trouble:  # an embedder that is down, above all: the call goes on without
+            notes["why"] = type(trouble).__name__
+            _log.warning("the semantic layer could not look: %s", type(trouble).__name__)
+        now = self._clock.monotonic()
+        trail.passed(LAYER, begun, now)
+        trail.looked(LAYER, rules.HIT if reply is not None else str(notes["state"]), now - begun)
+        return reply
+
+    async def learn(self, call: Call, reply: Reply, trail: Trail, still_true: StillTrue) -> None:
+        """A fresh answer of this grounded call is in the exact layer: it can be found for similar questions.
+
+        What takes time goes on in the background.
+        """
+        if call.version is None or self._record is None:
+            return
+        try:
+            variable = self._compared(call.version)
+            probed = self.probes.answered(call.id)
+            if why_not := scope.why_not_learn(call, variable):
+                if why_not == scope.ORIGIN:
+                    return
+            seen = trail.similar if isinstance(trail.similar, _Seen) else None
+            if not why_not:
+                question = seen.question if seen else scope.question_of(call, variable, self._embedder.name)
+                self.probes.begin(self._teach(call, question, seen.vector if seen else None))
+            if probed is not None:
+                self._record(structs.replace(probed, fresh_answer=reply.text, at=self._clock.now()))
+            elif seen is not None and seen.picked is not None:
+                self.probes.begin(self._pair(call, reply, seen, still_true))
+        except Exception as trouble:
+            _log.warning("the semantic layer could not learn: %s", type(trouble).__name__)
+
+    async def settle(self) -> None:
+        """Wait for what is under way; for tests and for the end of a process."""
+        await self.probes.settle()
+        await self._shelf.settle()
+
+    async def _find(
+        self, call: Call, variable: str, trail: Trail, notes: dict[str, Any], still_true: StillTrue
+    ) -> Reply | None:
+        assert call.version is not None
+        policy = call.version.cache.semantic
+        question = scope.question_of(call, variable, self._embedder.name)
+        seen = trail.similar = _Seen(question)
+        notes["embedder"] = self._embedder.name
+        notes[LEXICAL] = is_lexical(self._embedder.name)
+        verdict = await self._verdicts.of(question.scope) if policy.mode is SemanticMode.ON else None
+        index = await self._shelf.index(question.part)
+        if index is None:
+            notes["state"] = "loading"
+            return None
+        notes["state"] = _state(policy, verdict)
+        if not len(index):
+            return None
+        seen.vector = (await self._embedder.embed([question.text]))[0]
+        near = await index.nearest(seen.vector, CANDIDATES, self._clock.now())
+        choice = choose(question.text, near, self._veto)
+        best = choice.best
+        if best is None:
+            notes["similarity"] = round(near[0].similarity, 4) if near else None
+            return None
+        notes |= {"similarity": round(best.similarity, 4), "veto": "" if choice.fitting else choice.veto}
+        notes["kept_key"] = self._cache.key(self._reworded(call, variable, best.text))[:16]
+        if verdict is not None and verdict.serving:
+            notes["threshold"] = round(verdict.threshold, 4)
+            served = await self._serve(call, question, choice, verdict, index, still_true)
+            if served is not None:
+                reply, of = served
+                notes |= {"served": True, "similarity": round(of.similarity, 4)}
+                notes["kept_key"] = self._cache.key(self._reworded(call, variable, of.text))[:16]
+                self._sample(call, question, of, reply, policy.sampled_share)
+                return reply
+        self._pick(call, seen, choice, policy)
+        return None
+
+    async def _serve(
+        self,
+        call: Call,
+        question: Question,
+        choice: Choice,
+        verdict: Verdict,
+        index: SimilarIndex,
+        still_true: StillTrue,
+    ) -> tuple[Reply, Near] | None:
+        for one in choice.fitting[:_READS]:
+            if one.similarity < verdict.threshold:
+                return None
+            reply = await self._kept(call, question, one, index, still_true)
+            if reply is not None:
+                return reply, one
+        return None
+
+    async def _kept(
+        self, call: Call, question: Question, near: Near, index: SimilarIndex, still_true: StillTrue
+    ) -> Reply | None:
+        """What the exact layer would serve whoever asks the kept question now."""
+        kept = self._reworded(call, question.variable, near.text)
+        epoch = self._epochs.current(call.tenant, call.collection) if call.collection else None
+        found = await self._cache.find(kept, epoch)
+        if found.reply is not None:
+            return found.reply
+        if found.candidate is not None:
+            kept = structs.replace(kept, epoch=found.epoch, cuts=found.cuts)
+            reply = await still_true(kept, found.candidate)
+            if reply is not None:
+                return reply
+        if found.candidate is not None or found.reason in _GONE:
+            index.drop(near.text)
+        return None
+
+    def _pick(self, call: Call, seen: _Seen, choice: Choice, policy: SemanticPolicy) -> None:
+        """By chance, have the judge compare: once the fresh answer is there."""
+        if call.origin is not Origin.LIVE or choice.best is None:
+            return
+        probability = policy.judged_share * (1.0 if choice.fitting else VETOED_SHARE)
+        if self._entropy.random() < probability:
+            seen.picked = choice.best
+            seen.veto = "" if choice.fitting else choice.veto
+            seen.probability = probability
+
+    def _sample(self, call: Call, question: Question, near: Near, kept: Reply, probability: float) -> None:
+        """By chance, answer anew what was just served, so that the judge can compare."""
+        if call.origin is not Origin.LIVE or self._entropy.random() >= probability:
+            return
+        pair = _pair_of(call, question, near, kept, "", probability, served=True)
+        self.probes.ask(call, pair)
+
+    async def _pair(self, call: Call, reply: Reply, seen: _Seen, still_true: StillTrue) -> None:
+        assert seen.picked is not None
+        assert self._record is not None
+        index = await self._shelf.index(seen.question.part)
+        if index is None:
+            return
+        kept = await self._kept(call, seen.question, seen.picked, index, still_true)
+        if kept is None:  # it could not have been served
+            return
+        pair = _pair_of(call, seen.question, seen.picked, kept, seen.veto, seen.probability, served=False)
+        self._record(structs.replace(pair, fresh_answer=reply.text, at=self._clock.now()))
+
+    async def _teach(self, call: Call, question: Question, vector: Vector | None) -> None:
+        assert call.version is not None
+        policy = call.version.cache
+        lifetime = min(policy.semantic.ttl, policy.ttl)
+        now = self._clock.now()
+        index = await self._shelf.index(question.part)
+        if index is not None and index.expires_at(question.text) > now + lifetime / 2:
+            return
+        if vector is None:
+            vector = (await self._embedder.embed([question.text]))[0]
+        if vector.any():
+            await self._shelf.add(question.part, question.text, vector, now + lifetime)
+
+
+def is_lexical(embedder: str) -> bool:
+    """Whether an embedder knows words, not meaning."""
+    return embedder.startswith(LEXICAL)
+
+
+def _state(policy: SemanticPolicy, verdict: Verdict | None) -> str:
+    if policy.mode is SemanticMode.SHADOW:
+        return "shadow"
+    return "serving" if verdict is not None and verdict.serving else "unproven"
+
+
+def _pair_of(
+    call: Call, question: Question, near: Near, kept: Reply, veto: str, probability: float, *, served: bool
+) -> SemanticPair:
+    of = question.scope
+    return SemanticPair(
+        id=call.id,
+        tenant=of.tenant,
+        prompt=of.prompt,
+        version=of.version,
+        recipe=of.recipe,
+        asked=question.text,
+        kept=near.text,
+        similarity=near.similarity,
+        veto=veto,
+        probability=probability,
+        served=served,
+        kept_answer=kept.text,
+    )

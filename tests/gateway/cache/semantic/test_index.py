@@ -1,0 +1,109 @@
+"""The index in memory against a search through everything, whatever was added, dropped, sealed or has ended."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.cache.semantic.blocks import build_graph, graphs_available
+from gateway.cache.semantic.index import SimilarIndex
+from tests.gateway.cache.semantic.vectors import ExactGraph, unit
+
+NOW = 1_000.0
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(("add", "drop", "seal")), st.integers(0, 40), st.sampled_from((NOW - 1, NOW + 1))),
+    max_size=120,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ACTIONS, st.sampled_from((5, 16, 64)), st.booleans())
+def test_it_finds_what_a_search_through_everything_finds(actions: list[Any], block: int, graphs: bool) -> None:
+    asyncio.run(_compare(actions, block, graphs))
+
+
+async def _compare(actions: list[Any], block: int, graphs: bool) -> None:
+    index = SimilarIndex(block=block, most=10_000, build=ExactGraph if graphs else None)
+    alive: dict[str, float] = {}
+    for action, number, end in actions:
+        text = f"question {number}"
+        if action == "add":
+            index.add(text, unit(12, number), end)
+            alive[text] = max(end, alive.get(text, 0.0))
+        elif action == "drop":
+            index.drop(text)
+            alive.pop(text, None)
+        else:
+            await index.seal()
+    asked = unit(12, 7)
+    expected = sorted(
+        ((float(unit(12, int(text.split()[1])) @ asked), text) for text, end in alive.items() if end > NOW),
+        reverse=True,
+    )
+    # What has ended takes places among the nearest until it was met once.
+    for _ in range(8):
+        found = await index.nearest(asked, 50, NOW)
+    assert [one.text for one in found] == [text for _, text in expected]
+    assert [one.similarity for one in found] == pytest.approx([score for score, _ in expected], abs=1e-5)
+
+
+async def test_the_oldest_block_goes_when_there_are_too_many() -> None:
+    index = SimilarIndex(block=10, most=30)
+    for number in range(35):
+        index.add(str(number), unit(12, number), NOW + 1)
+    assert len(index) == 25
+    assert "9" not in index
+    assert "10" in index
+
+
+async def test_a_vector_of_another_model_is_passed_over() -> None:
+    index = SimilarIndex()
+    index.add("a", unit(12, 1), NOW + 1)
+    index.add("b", unit(13, 2), NOW + 1)
+    assert len(index) == 1
+    assert await index.nearest(unit(13, 2), 5, NOW) == []
+
+
+async def test_full_blocks_are_searched_by_their_graph_and_give_their_vectors_back() -> None:
+    built: list[ExactGraph] = []
+
+    def build(matrix: Any) -> ExactGraph:
+        built.append(ExactGraph(matrix))
+        return built[-1]
+
+    index = SimilarIndex(block=10, build=build)
+    for number in range(25):
+        index.add(str(number), unit(12, number), NOW + 1)
+    assert index.sealable
+    await index.seal()
+    assert not index.sealable
+    assert len(built) == 2
+    index.drop("3")
+    found = await index.nearest(unit(12, 3), 3, NOW)
+    assert [graph.searches for graph in built] == [1, 1]
+    assert "3" not in [one.text for one in found]
+    assert (await index.nearest(unit(12, 24), 1, NOW))[0].text == "24"
+
+
+async def test_a_large_matrix_is_multiplied_in_a_thread_and_finds_the_same() -> None:
+    rng = np.random.default_rng(5)
+    vectors = rng.standard_normal((9_000, 1_024)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = SimilarIndex()
+    for number, vector in enumerate(vectors):
+        index.add(str(number), vector, NOW + 1)
+    assert index.cells > 8_000_000
+    assert [one.text for one in await index.nearest(vectors[4_321], 1, NOW)] == ["4321"]
+
+
+@pytest.mark.skipif(not graphs_available(), reason="FAISS is not installed")
+async def test_a_real_graph_finds_nearly_everything() -> None:
+    index = SimilarIndex(block=2_000, build=build_graph)
+    for number in range(4_000):
+        index.add(str(number), unit(32, number), NOW + 1)
+    await index.seal()
+    met = [(await index.nearest(unit(32, number), 1, NOW))[0].text == str(number) for number in range(0, 4_000, 40)]
+    assert sum(met) >= 0.95 * len(met)
