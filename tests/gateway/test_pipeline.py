@@ -112,7 +112,11 @@ class Found:
     reply: Reply | None = None
     reason: str = "miss"
     epoch: str = ""
+    cuts: str = ""
+    expires_at: float = 0.0
     candidate: Candidate | None = None
+    layer: Layer = Layer.EXACT
+    local: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,13 +168,14 @@ class World:
             return Found(reason="epoch", epoch=known, candidate=candidate)
         return Found(stored[0], "hit", known)
 
-    async def keep(self, call: Call, answer: Reply, expires_at: float | None = None) -> str:
+    async def keep(self, call: Call, answer: Reply, kept_on: Candidate | None = None) -> str:
         if (
             call.cache is CacheMode.BYPASS
             or call.evidence
             or (call.collection and (not call.epoch or call.epoch != self.epoch))
         ):
             return "no"
+        expires_at = kept_on.expires_at if kept_on else None
         self.kept[answer_key(call)] = (answer, call.epoch, call.grounding, expires_at)
         return "kept"
 
