@@ -14,8 +14,9 @@ the share of wrong hits is m or more, and Ville's inequality gives P(E⁻ ever r
 The upper bound is the least m whose E⁻ has reached 1/α; the lower one the greatest m whose E⁺ has.
 
 Once a scope serves, it is watched for a change for the worse by the e-detector of Shin, Ramdas & Rinaldo
-("E-detectors", 2022) of Shiryaev–Roberts type: M ← (M + 1) · (factor of E⁺), so that a long good past cannot hide a bad present. While
-the share of wrong hits is m or less, at least ``1 / DEMOTION_ALPHA`` judged pairs pass on average until a false alarm.
+("E-detectors", 2022) of Shiryaev–Roberts type: M ← (M + 1) · (factor of E⁺), so that a long good past cannot hide a bad
+present. While the share of wrong hits is m or less, at least ``1 / DEMOTION_ALPHA`` judged pairs pass on average until a
+false alarm.
 """
 
 from __future__ import annotations
