@@ -15,8 +15,8 @@ The upper bound is the least m whose E⁻ has reached 1/α; the lower one the gr
 
 Once a scope serves, it is watched for a change for the worse by the e-detector of Shin, Ramdas & Rinaldo
 ("E-detectors", 2022) of Shiryaev–Roberts type: M ← (M + 1) · (factor of E⁺), so that a long good past cannot hide a bad
-present. While the share of wrong hits is m or less, at least ``1 / DEMOTION_ALPHA`` judged pairs pass on average until a
-false alarm.
+present. While the share of wrong hits is m or less, at least ``1 / DEMOTION_ALPHA`` judged pairs pass on average until
+a false alarm.
 """
 
 from __future__ import annotations
