@@ -1,4 +1,4 @@
-"""Every minute: one idempotent step of each open release, then what verdicts owe.
+"""Every minute: one idempotent step of each open release, then what verdicts owe and what is no longer warm.
 
 Never sleeps, holds no state, may be killed anywhere.
 """
@@ -19,6 +19,7 @@ from tasks.artifacts import artifact_key, table
 from tasks.releases.reconcile import StepReport
 from tasks.releases.stages import Stage
 from tasks.releasing import Release, advance, follow_up, list_open, owner_name, repair_projections
+from tasks.warm_marks import Cause, due_warm_ups
 
 
 @flow(name="advance_canaries", persist_result=False)
@@ -38,6 +39,12 @@ def advance_canaries() -> list[Release]:
             _show(release, report)
     repair_projections(settings, clock)
     follow_up(settings, clock, owner, _Following(settings))
+    for due in due_warm_ups(settings):
+        request = WarmRequest(tenant=due.tenant, prompt=due.prompt, version=due.version, cause=due.cause)
+        try:
+            warm_cache(request)
+        except Exception as error:  # it is due again once its claim has run out
+            get_run_logger().warning("%s %s is not warmed: %s", due.prompt, due.version, type(error).__name__)
     return releases
 
 
@@ -53,7 +60,10 @@ class _Following:
         alert(self.settings, f"release_{release.stage}", text, release=release.id)
 
     def warm(self, release: ReleaseRow) -> None:
-        warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version))
+        request = WarmRequest(
+            tenant=release.tenant, prompt=release.prompt, version=release.version, cause=Cause.CHANGED
+        )
+        warm_cache(request)
 
 
 def _show(release: Release, report: StepReport) -> None:

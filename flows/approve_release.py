@@ -9,6 +9,7 @@ from gateway.clock import SystemClock
 from gateway.errors import Conflict
 from tasks.releases.stages import Stage
 from tasks.releasing import Release, find_release, reject, start_canary
+from tasks.warm_marks import Cause
 
 
 class ApprovalRequest(BaseModel):
@@ -29,5 +30,5 @@ def approve_release(request: ApprovalRequest) -> Release:
         raise Conflict(f"release {release.id} awaits no approval: it is {release.stage}")
     if not request.approve:
         return reject(settings, clock, release, request.approved_by, request.reason)
-    warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version))
+    warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version, cause=Cause.RAMP))
     return start_canary(settings, clock, release, approved_by=request.approved_by)

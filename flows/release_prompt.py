@@ -15,6 +15,7 @@ from tasks.artifacts import artifact_key, markdown
 from tasks.registration import read
 from tasks.releasing import Release, close_with_error, hold_for_approval, open_release, refuse, reported, start_canary
 from tasks.specs.model import Approval
+from tasks.warm_marks import Cause
 
 
 class ReleaseRequest(BaseModel):
@@ -53,7 +54,7 @@ def release_prompt(request: ReleaseRequest) -> Release:
     elif file.spec.approval is Approval.REQUIRED:
         ended = hold_for_approval(settings, clock, release, gated)
     else:
-        warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version))
+        warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version, cause=Cause.RAMP))
         ended = start_canary(settings, clock, release, gated)
     _report(ended)
     reported(settings, clock, ended.id)

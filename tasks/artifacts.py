@@ -1,5 +1,6 @@
 """Prefect artifacts that a person can read. A key gives an artifact a timeline across runs."""
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -7,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
@@ -32,6 +34,12 @@ def markdown(key: str, text: str, description: str = "") -> None:
 
 def link(key: str, url: str, text: str, description: str = "") -> None:
     create_link_artifact(link=url, link_text=text, key=key, description=description)
+
+
+def image(key: str, png: bytes, description: str = "") -> None:
+    """A picture that needs no server of its own: it is in the artifact."""
+    address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    create_image_artifact(image_url=address, key=key, description=description)
 
 
 class Progress:

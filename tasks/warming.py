@@ -7,28 +7,40 @@ from typing import Any
 import msgspec
 
 from gateway.clock import Clock
-from gateway.errors import NotFound
+from gateway.errors import NotFound, StorageUnavailable
+from gateway.ledger.frequencies import Frequencies
 from gateway.ledger.queries import frequent_questions
+from gateway.ledger.records import asked_by
 from gateway.settings import Settings
-from gateway.types import Layer, Origin, PromptVersion
-from tasks.llm import ONE_BY_ONE, LlmCall, complete
+from gateway.types import Answer, Layer, Origin, PromptVersion
+from tasks.llm import ONE_BY_ONE, LlmCall, client, complete
 from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.specs.model import BackgroundSpec, PromptSpec
 from tasks.step import step
+from tasks.warm_marks import can_be_warmed
 
 LOOK_BACK_DAYS = 7.0
 A_FEW = 16
 """Questions after which the budget is looked at."""
+ANSWERED, WARM, FAILED = "answered", "was warm", "failed"
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question that live users asked, ``count`` times; ``variables`` ask it again."""
+    """A question that live users asked, ``count`` times (older ones count less); ``variables`` ask it again."""
 
     text: str
     variables: Mapping[str, str]
-    count: int
+    count: float
+
+
+@dataclass(frozen=True)
+class WarmBudget:
+    """Warming stops when it has cost ``usd`` or when ``calls`` have been made upstream, whichever comes first."""
+
+    usd: float = 1.0
+    calls: int = 500
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,11 @@ class Warmed:
     note: str = ""
     rows: Sequence[Mapping[str, Any]] = ()
 
+    @property
+    def done(self) -> bool:
+        """Whether it may count as warmed: not where nobody could answer."""
+        return not self.questions or self.answered + self.already_warm > 0
+
 
 @step("version to warm")
 def version_to_warm(settings: Settings, tenant: str, prompt: str, version: str) -> PromptVersion:
@@ -60,13 +77,37 @@ def version_to_warm(settings: Settings, tenant: str, prompt: str, version: str) 
 
 @step("frequent questions")
 def questions_to_warm(settings: Settings, clock: Clock, version: PromptVersion, top: int | None) -> list[Question]:
-    """The most frequent live questions of the last week, as many as the prompt's policy says."""
+    """The most frequent live questions, as many as the prompt's policy says: by the counts in Redis, and by the ledger
+    of the last week as far as there are none. Raises StorageUnavailable when SQL does not answer.
+    """
     wanted = version.cache.warm_top if top is None else top
-    if wanted <= 0 or not version.cache.exact or version.personal:
+    if wanted <= 0 or not can_be_warmed(version):
         return []
+    counted = _counted(settings, clock, version, wanted)
+    if len(counted) >= wanted:
+        return counted
     since = clock.now() - LOOK_BACK_DAYS * 86_400
     found = frequent_questions(engine_of(settings), version.tenant, version.name, since, wanted)
-    return [Question(one.question, one.variables, one.count) for one in found if one.variables]
+    ledger = [Question(one.question, one.variables, one.count) for one in found if one.variables]
+    return first_of_each(counted, ledger, wanted)
+
+
+def first_of_each(counted: Sequence[Question], ledger: Sequence[Question], wanted: int) -> list[Question]:
+    """Each question once, those that were counted first. Pure."""
+    seen: dict[object, Question] = {}
+    for one in (*counted, *ledger):
+        seen.setdefault(tuple(sorted(one.variables.items())), one)
+    return list(seen.values())[:wanted]
+
+
+def _counted(settings: Settings, clock: Clock, version: PromptVersion, wanted: int) -> list[Question]:
+    known = client(settings)
+    counts = Frequencies(known.gateway.state_redis, clock, timeout=max(1.0, settings.redis_timeout))
+    try:
+        found = known.run(counts.top(version.tenant, version.name, wanted), patience=30.0)
+    except StorageUnavailable:
+        return []
+    return [Question(asked_by(one.variables), one.variables, round(one.weight, 2)) for one in found]
 
 
 @step("how to make background calls")
@@ -81,47 +122,77 @@ def warm(
     settings: Settings,
     version: PromptVersion,
     questions: Sequence[Question],
-    budget_usd: float,
+    budget: WarmBudget,
     background: BackgroundSpec = ONE_BY_ONE,
 ) -> Warmed:
     """Answer the questions, most frequent first, until the budget is spent; then read them again to compare."""
     rows: list[dict[str, Any]] = []
-    spent = 0.0
-    while len(rows) < len(questions) and spent < budget_usd:
-        size = how_many(len(rows), spent, budget_usd, background)
+    spent, made = 0.0, 0
+    while len(rows) < len(questions) and spent < budget.usd and made < budget.calls:
+        size = min(how_many(len(rows), spent, budget.usd, background), budget.calls - made)
         batch = questions[len(rows) : len(rows) + size]
-        results = complete(settings, [_call(version, one) for one in batch], background)
+        results = complete.fn(settings, [_call(version, one) for one in batch], background)
         for question, result in zip(batch, results, strict=True):
             answer = result.answer
-            spent += float(answer.paid_usd or 0) if answer else 0.0
+            made += answer is None or answer.layer is Layer.NONE
+            spent += _cost(settings, answer) if answer else 0.0
             rows.append(
                 {
                     "question": question.text,
                     "asked": question.count,
-                    "state": "failed" if answer is None else "was warm" if answer.layer is Layer.EXACT else "answered",
-                    "ms": answer.latency_ms if answer else None,
+                    "state": _state(answer),
+                    "cold ms": answer.latency_ms if answer and answer.layer is Layer.NONE else None,
+                    "warm ms": None,
                     "error": result.error,
                 }
             )
-    fresh = [question for question, row in zip(questions, rows, strict=False) if row["state"] == "answered"]
-    again = [result.answer for result in complete(settings, [_call(version, one) for one in fresh])] if fresh else []
-    served = [answer.latency_ms for answer in again if answer is not None and answer.layer is Layer.EXACT]
+    _ask_again(settings, version, questions, rows)
     states = [row["state"] for row in rows]
     return Warmed(
         prompt=version.name,
         version=version.version,
         questions=len(questions),
-        answered=states.count("answered"),
-        already_warm=states.count("was warm"),
-        failed=states.count("failed"),
+        answered=states.count(ANSWERED),
+        already_warm=states.count(WARM),
+        failed=states.count(FAILED),
         cost_usd=spent,
         cold_ms=None
         if background.batching == "batch_api"  # what a user would have waited for is not known
-        else _mean([row["ms"] for row in rows if row["state"] == "answered"]),
-        warm_ms=_mean(served),
-        note="" if len(rows) == len(questions) else f"the budget of ${budget_usd:g} is spent",
+        else _mean([row["cold ms"] for row in rows if row["cold ms"] is not None]),
+        warm_ms=_mean([row["warm ms"] for row in rows if row["warm ms"] is not None]),
+        note="" if len(rows) == len(questions) else _spent_up(budget, spent),
         rows=rows,
     )
+
+
+def _ask_again(
+    settings: Settings, version: PromptVersion, questions: Sequence[Question], rows: Sequence[dict[str, Any]]
+) -> None:
+    """What was answered now, as its next user will be."""
+    fresh = [place for place, row in enumerate(rows) if row["state"] == ANSWERED]
+    again = complete.fn(settings, [_call(version, questions[place]) for place in fresh]) if fresh else []
+    for place, result in zip(fresh, again, strict=True):
+        if result.answer is not None and result.answer.layer is not Layer.NONE:
+            rows[place]["warm ms"] = result.answer.latency_ms
+
+
+def _state(answer: Answer | None) -> str:
+    if answer is None:
+        return FAILED
+    return ANSWERED if answer.layer is Layer.NONE else WARM
+
+
+def _cost(settings: Settings, answer: Answer) -> float:
+    """US dollars; of a model without a known price what budgets count it as, so that money bounds it too."""
+    if answer.paid_usd is not None:
+        return float(answer.paid_usd)
+    usage = answer.reply.usage
+    return (usage.input_tokens + usage.output_tokens) * settings.limits.unknown_price_usd_per_mtok / 1e6
+
+
+def _spent_up(budget: WarmBudget, spent: float) -> str:
+    what = f"${budget.usd:g} is" if spent >= budget.usd else f"{budget.calls} calls is"
+    return f"the budget of {what} spent"
 
 
 def how_many(answered: int, spent: float, budget_usd: float, background: BackgroundSpec) -> int:

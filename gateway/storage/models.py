@@ -91,6 +91,73 @@ class ScoreRow(Base):
     scored_at: Mapped[float] = mapped_column(Float, index=True)
 
 
+class SemanticPairRow(Base):
+    """Two questions, the fresh answer to one and the kept answer to the other, and what the judge says of that."""
+
+    __tablename__ = "semantic_pairs"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    """Of the call that was answered anew."""
+    tenant: Mapped[str] = mapped_column(Key)
+    prompt: Mapped[str] = mapped_column(Key)
+    version: Mapped[str] = mapped_column(String(40))
+    recipe: Mapped[str] = mapped_column(Key)
+    asked: Mapped[str] = mapped_column(Text)
+    kept: Mapped[str] = mapped_column(Text)
+    similarity: Mapped[float] = mapped_column(Float)
+    veto: Mapped[str] = mapped_column(String(24), default="")
+    probability: Mapped[float] = mapped_column(Float, default=1.0)
+    served: Mapped[bool] = mapped_column(default=False)
+    fresh_answer: Mapped[str] = mapped_column(Text, default="")
+    kept_answer: Mapped[str] = mapped_column(Text, default="")
+    at: Mapped[float] = mapped_column(Float)
+    correct: Mapped[bool | None] = mapped_column(default=None)
+    """Whether the kept answer answers the asked question too; None while it is not judged."""
+    judged_at: Mapped[float | None] = mapped_column(Float)
+    source: Mapped[str] = mapped_column(String(16), default="")
+    """``same`` where both answers are the same text, ``judge`` elsewhere."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    """How often the judge gave nothing readable."""
+
+    __table_args__ = (
+        Index("ix_semantic_pairs_scope", "tenant", "prompt", "version", "recipe", "judged_at"),
+        Index("ix_semantic_pairs_judged", "judged_at", "at"),
+    )
+
+
+class SemanticVerdictRow(Base):
+    """Whether the semantic layer may serve in a scope, and on what evidence. The gateways are told through Redis."""
+
+    __tablename__ = "semantic_verdicts"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    prompt: Mapped[str] = mapped_column(Key, primary_key=True)
+    version: Mapped[str] = mapped_column(String(40), primary_key=True)
+    recipe: Mapped[str] = mapped_column(Key, primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    """collecting, proving, serving, demoted."""
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    """The number of its threshold; 0 before there is one."""
+    threshold: Mapped[float | None] = mapped_column(Float)
+    since: Mapped[float] = mapped_column(Float, default=0.0)
+    """When the threshold was fixed: only pairs that were asked later prove it."""
+    fit_pairs: Mapped[int] = mapped_column(Integer, default=0)
+    """Judged pairs that the threshold was fitted on."""
+    pairs: Mapped[int] = mapped_column(Integer, default=0)
+    wrong: Mapped[int] = mapped_column(Integer, default=0)
+    """Of the pairs that prove it, at or above the threshold."""
+    rate: Mapped[float] = mapped_column(Float, default=0.0)
+    upper: Mapped[float] = mapped_column(Float, default=1.0)
+    lower: Mapped[float] = mapped_column(Float, default=0.0)
+    """Bounds on the share of wrong hits that hold at every look."""
+    max_wrong: Mapped[float] = mapped_column(Float)
+    held: Mapped[bool] = mapped_column(default=False)
+    """Somebody has switched serving off by hand."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    updated_at: Mapped[float] = mapped_column(Float)
+
+
 class PromptRow(Base):
     """A prompt of a tenant and what serves it. Changed by compare-and-set on ``revision``."""
 
@@ -378,6 +445,34 @@ class ProviderBatchRow(Base):
     created_at: Mapped[float] = mapped_column(Float)
 
     __table_args__ = (Index("ix_provider_batches_open", "tenant", "provider", "model", "state"),)
+
+
+class CacheProbeRow(Base):
+    """How many kept answers were held against their documents, and which of them were stale."""
+
+    __tablename__ = "cache_probes"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    at: Mapped[float] = mapped_column(Float, index=True)
+    source: Mapped[str] = mapped_column(String(40))
+    """The flow that looked."""
+    tenant: Mapped[str] = mapped_column(Key, default="")
+    """Empty: all tenants."""
+    collection: Mapped[str] = mapped_column(Key, default="")
+    probed: Mapped[int] = mapped_column(Integer)
+    stale: Mapped[list[str]] = mapped_column(Json, default=list)
+
+
+class CacheMemoryRow(Base):
+    """The cache Redis' memory in bytes at a moment; ``maximum`` 0: it has none."""
+
+    __tablename__ = "cache_memory"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    at: Mapped[float] = mapped_column(Float, index=True)
+    used: Mapped[int] = mapped_column(BigInteger)
+    maximum: Mapped[int] = mapped_column(BigInteger)
+    evicted: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 class OutboxRow(Base):

@@ -1,0 +1,156 @@
+"""When somebody has to warm: a mark in the cache itself says which versions it was warmed for, and when.
+
+The mark lives and dies with what it speaks of. A cache that was emptied, by a restart or by hand, has none; a version
+that came to serve by a promotion or a rollback has none that is newer than the change. So each cause is noticed within
+one reconcile, whoever caused it, and needs no message that could get lost. That a version is warmed once is a claim in
+the state Redis: it also keeps a cache that is emptied again and again from costing its budget every minute.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from gateway.clock import Clock
+from gateway.compose import Gateway
+from gateway.errors import StorageUnavailable
+from gateway.settings import Settings
+from gateway.storage.redis_store import REDIS_TROUBLE
+from gateway.types import CachePlace, PromptVersion
+from tasks.llm import client
+from tasks.registration import engine_of
+from tasks.releases import store
+from tasks.step import step
+
+T = TypeVar("T")
+CLAIM_SECONDS = 600
+"""How long nobody else warms a version, finished or not: longer than a warm-up takes."""
+PATIENCE = 30.0
+
+
+class Cause(StrEnum):
+    """Why a version is to be warmed, in the words of the artifact."""
+
+    ASKED = "somebody asked for it"
+    RAMP = "it is about to serve"
+    EMPTIED = "the cache holds nothing that was warmed: it was emptied or invalidated"
+    CHANGED = "it serves since a promotion or a rollback"
+
+
+@dataclass(frozen=True)
+class Due:
+    """A version in production that should be warmed."""
+
+    tenant: str
+    prompt: str
+    version: str
+    cause: Cause
+
+
+def why_warm(version: str, serves_since: float, marks: Mapping[str, float]) -> Cause | None:
+    """``marks``: when this cache was last warmed for which version of the prompt. None while there is nothing to do."""
+    if not marks:
+        return Cause.EMPTIED
+    return Cause.CHANGED if marks.get(version, 0.0) < serves_since else None
+
+
+def can_be_warmed(version: PromptVersion) -> bool:
+    """Answers that no other process can be asked from have to be made where they are kept."""
+    policy = version.cache
+    return policy.exact and policy.warm_top > 0 and not version.personal and policy.place is CachePlace.SHARED
+
+
+@step("what is to be warmed")
+def due_warm_ups(settings: Settings) -> list[Due]:
+    """Of all tenants' prompts; each is claimed and will not be returned again within ``CLAIM_SECONDS``.
+
+    Without Redis there is nothing to do now: [] it is. Raises StorageUnavailable when SQL does not answer.
+    """
+    engine = engine_of(settings)
+    serving = [
+        (row, msgspec.convert(store.get_version(engine, row.tenant, row.name, row.production).bundle, PromptVersion))
+        for row in store.list_prompts(engine)
+        if row.production
+    ]
+
+    async def look(gateway: Gateway) -> list[Due]:
+        found: list[Due] = []
+        for row, version in serving:
+            if can_be_warmed(version):
+                cause = why_warm(row.production, row.updated_at, await _read(gateway, row.tenant, row.name))
+                if cause and await _claim(gateway, row.tenant, row.name, row.production):
+                    found.append(Due(row.tenant, row.name, row.production, cause))
+        return found
+
+    try:
+        return _run(settings, look)
+    except StorageUnavailable:
+        return []
+
+
+@step("note that it is warm")
+def mark_warm(settings: Settings, clock: Clock, tenant: str, prompt: str, version: str) -> bool:
+    """False when the cache Redis does not answer: it is then warmed again later."""
+    now = clock.now()
+
+    async def write(gateway: Gateway) -> None:
+        await gateway.cache_redis.hset(_marks(tenant, prompt), version, repr(now))
+
+    try:
+        _run(settings, write)
+    except StorageUnavailable:
+        return False
+    return True
+
+
+@step("what was warm is gone")
+def forget_marks(settings: Settings, tenant: str, prompt: str = "") -> None:
+    """After an invalidation by hand, of one prompt or of all the tenant's: the next reconcile warms them.
+
+    Raises StorageUnavailable.
+    """
+    rows = [row for row in store.list_prompts(engine_of(settings), tenant) if prompt in ("", row.name)]
+
+    async def remove(gateway: Gateway) -> None:
+        for row in rows:
+            await gateway.cache_redis.unlink(_marks(tenant, row.name))
+            await gateway.state_redis.unlink(_claim_name(tenant, row.name, row.production))
+
+    _run(settings, remove)
+
+
+async def _read(gateway: Gateway, tenant: str, prompt: str) -> dict[str, float]:
+    found = await gateway.cache_redis.hgetall(_marks(tenant, prompt))
+    return {bytes(version).decode(): float(at) for version, at in found.items()}
+
+
+async def _claim(gateway: Gateway, tenant: str, prompt: str, version: str) -> bool:
+    name = _claim_name(tenant, prompt, version)
+    return bool(await gateway.state_redis.set(name, gateway.instance, nx=True, ex=CLAIM_SECONDS))
+
+
+def _run(settings: Settings, work: Callable[[Gateway], Awaitable[T]]) -> T:
+    known = client(settings)
+
+    async def ask() -> T:
+        try:
+            return await work(known.gateway)
+        except REDIS_TROUBLE as trouble:
+            raise StorageUnavailable("Redis did not answer (marks of what is warm)") from trouble
+
+    return known.run(ask(), patience=PATIENCE)
+
+
+def _marks(tenant: str, prompt: str) -> str:
+    return f"py:{{warm:{_quoted(tenant, prompt)}}}:versions"
+
+
+def _claim_name(tenant: str, prompt: str, version: str) -> str:
+    return f"py:{{warm:{_quoted(tenant, prompt)}}}:claim:{_quoted(version)}"
+
+
+def _quoted(*parts: str) -> str:
+    return "/".join(quote(part, safe="", errors="surrogatepass") for part in parts)
