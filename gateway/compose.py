@@ -15,7 +15,9 @@ from sqlalchemy import Engine, text
 from gateway import ports
 from gateway.auth.authenticator import Authenticator
 from gateway.cache.coalesce import Coalescer
+from gateway.cache.contexts import CachedRetriever, ContextCache
 from gateway.cache.cuts import Cuts
+from gateway.cache.embeddings import Commands, EmbeddingCache
 from gateway.cache.epochs import Epochs
 from gateway.cache.exact import ExactCache
 from gateway.cache.layered import LayeredCache
@@ -49,7 +51,7 @@ from gateway.retrieval.search import Retriever, render_passages
 from gateway.settings import Settings
 from gateway.storage.announcing import announce_once
 from gateway.storage.engine import make_engine, reading
-from gateway.storage.redis_line import RedisLine
+from gateway.storage.line import line_for
 from gateway.storage.redis_store import REDIS_TROUBLE, connect
 from gateway.telemetry import Metrics
 from gateway.tools.metrics import ToolMetrics
@@ -80,6 +82,7 @@ class Gateway:
     embed_pipeline: EmbedPipeline
     embedding_models: Catalogue
     cache: LayeredCache
+    retriever: CachedRetriever
     epochs: Epochs
     cuts: Cuts
     documents: Documents
@@ -165,7 +168,9 @@ class Gateway:
     async def _warnings(self, redis: "Redis", role: Role) -> tuple[str, ...]:
         try:
             memory = await read_memory(redis, self.settings.redis_timeout)
-        except (*REDIS_TROUBLE, ValueError):  # that it is down is said elsewhere; INFO may be forbidden or cut short
+        except REDIS_TROUBLE:  # that it is down is said elsewhere
+            return ()
+        except ValueError:  # INFO may be of a kind of its own
             return ()
         return warnings_of(memory, role)
 
@@ -221,6 +226,20 @@ def lay_path(
     )
 
 
+def lay_retrieval(
+    settings: Settings, search: Retriever, embedder: Embedder, line: Commands, clock: Clock
+) -> CachedRetriever:
+    """The search, and what is kept before it where that is faster: ``python -m tests.bench layers_below`` tells."""
+    worth = settings.embedder != "lexical"
+    return CachedRetriever(
+        search,
+        embedder=embedder.name,
+        embeddings=EmbeddingCache(line, embedder) if worth else None,
+        contexts=ContextCache(line) if worth else None,
+        clock=clock,
+    )
+
+
 def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gateway") -> Gateway:
     """Put the online path together. Opens no connection yet; the spool's directory is made."""
     clock = clock or SystemClock()
@@ -236,7 +255,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     metrics = Metrics()
     tracing = build_tracing(settings, clock, random.Random(), instance)  # noqa: S311 (which calls are looked at is no secret)
     embedder = build_embedder(settings)
-    state_line = RedisLine(state_redis, timeout=settings.redis_timeout)
+    state_line = line_for(state_redis, timeout=settings.redis_timeout)
     epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout, line=state_line)
     cuts = Cuts(state_redis, timeout=settings.redis_timeout, line=state_line)
     limits = build_limits(
@@ -248,9 +267,10 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         registry=metrics.registry,
         clock=clock,
     )
-    retriever = Retriever(engine, embedder)
-    tools = Toolbox(load_tools(settings.tools), library=retriever, clock=clock, metrics=ToolMetrics(metrics.registry))
-    cache_line = RedisLine(cache_redis, timeout=settings.redis_timeout)
+    cache_line = line_for(cache_redis, timeout=settings.redis_timeout)
+    search = Retriever(engine, embedder)
+    retriever = lay_retrieval(settings, search, embedder, cache_line, clock)
+    tools = Toolbox(load_tools(settings.tools), library=search, clock=clock, metrics=ToolMetrics(metrics.registry))
     exact = ExactCache(
         cache_redis,
         epochs,
@@ -324,6 +344,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         ),
         embedding_models=embedding_models,
         cache=cache,
+        retriever=retriever,
         epochs=epochs,
         cuts=cuts,
         documents=Documents(engine, epochs, embedder, clock),

@@ -59,6 +59,8 @@ class RedisServer:
     It keeps its port, directory and arguments over restarts, so an append-only file is found again.
     """
 
+    _ready = b"loading:0\r\n"
+
     def __init__(self, directory: Path, arguments: tuple[str, ...], port: int) -> None:
         self.directory = directory
         self.port = port
@@ -88,10 +90,8 @@ class RedisServer:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
         log = (self.directory / "redis.log").open("ab")
-        command = [redis_executable(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly"]
-        command += ["no", "--dir", str(self.directory), "--daemonize", "no", *self._arguments]
         with log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, start_new_session=True)
         atexit.register(self.kill)
         deadline = time.monotonic() + READY_WITHIN
         while not self._answers():
@@ -122,6 +122,10 @@ class RedisServer:
         os.kill(self.pid, signal.SIGCONT)
         self._paused = False
 
+    def _command(self) -> list[str]:
+        command = [redis_executable(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly"]
+        return [*command, "no", "--dir", str(self.directory), "--daemonize", "no", *self._arguments]
+
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         atexit.unregister(self.kill)
@@ -145,7 +149,7 @@ class RedisServer:
                 told = b"".join(iter(lambda: connection.recv(65_536), b""))
         except OSError:
             return False
-        return f"process_id:{self.pid}\r\n".encode() in told and b"loading:0\r\n" in told
+        return f"process_id:{self.pid}\r\n".encode() in told and self._ready in told
 
 
 async def let_the_loop_notice() -> None:

@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 
 from gateway.cache.epochs import random_token
 from gateway.errors import StorageUnavailable
-from gateway.storage.redis_line import RedisLine, Script
+from gateway.storage.line import Line, line_for
+from gateway.storage.redis_line import Script
 from gateway.storage.redis_store import GENERATION_KEY, REDIS_TROUBLE
 
 UNKNOWN = ""
@@ -36,12 +37,12 @@ class Cuts:
         *,
         timeout: float,
         token: Callable[[], str] = random_token,
-        line: RedisLine | None = None,
+        line: Line | None = None,
     ) -> None:
         self._redis = redis
         self._timeout = timeout
         self._token = token
-        self._line = line or RedisLine(redis, timeout=timeout)
+        self._line = line or line_for(redis, timeout=timeout)
 
     def current(self, tenant: str, prompt: str = "", version: str = "", tags: Sequence[str] = ()) -> Awaitable[str]:
         """The token that an answer of this prompt is valid under, or ``UNKNOWN``. Never raises; one round-trip, which

@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 
 from gateway.clock import Clock
 from gateway.errors import StorageUnavailable
-from gateway.storage.redis_line import RedisLine, Script
+from gateway.storage.line import Line, line_for
+from gateway.storage.redis_line import Script
 from gateway.storage.redis_store import GENERATION_KEY, REDIS_TROUBLE
 
 UNKNOWN = ""
@@ -80,14 +81,14 @@ class Epochs:
         timeout: float,
         pending_for: float = PENDING_SECONDS,
         token: Callable[[], str] = random_token,
-        line: RedisLine | None = None,
+        line: Line | None = None,
     ) -> None:
         self._redis = redis
         self._clock = clock
         self._timeout = timeout
         self._pending_for = pending_for
         self._token = token
-        self._line = line or RedisLine(redis, timeout=timeout)
+        self._line = line or line_for(redis, timeout=timeout)
         self._publish = redis.register_script(_PUBLISH)
 
     async def current(self, tenant: str, collection: str) -> str:

@@ -18,7 +18,7 @@ from gateway.cache.entry import Entry, decode, encode
 from gateway.cache.inventory import Inventory, Kept
 from gateway.cache.keys import Scope, answer_key, entry_name
 from gateway.clock import Clock
-from gateway.storage.redis_line import RedisLine
+from gateway.storage.line import Line, line_for
 from gateway.storage.redis_store import REDIS_TROUBLE
 from gateway.types import Call, Candidate, Layer, Reply
 
@@ -83,11 +83,11 @@ class ExactCache:
         clock: Clock,
         entropy: random.Random,
         timeout: float,
-        line: RedisLine | None = None,
+        line: Line | None = None,
         cuts: CutReader | None = None,
     ) -> None:
         """Without ``cuts`` nothing can be removed by name but by going through it."""
-        self._line = line or RedisLine(redis, timeout=timeout)
+        self._line = line or line_for(redis, timeout=timeout)
         self._epochs = epochs
         self._cuts = cuts
         self._clock = clock

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from gateway.cache.entry import decode
 from gateway.cache.keys import PREFIX, Scope, name_pattern
 from gateway.errors import StorageUnavailable
+from gateway.storage.each_server import servers_of
 from gateway.storage.redis_store import REDIS_TROUBLE
 from gateway.types import Message
 
@@ -74,22 +75,18 @@ class Inventory:
         try:
             pipe = self._redis.pipeline(transaction=False)
             for name in names:
-                pipe.unlink(name)
+                pipe.execute_command("UNLINK", name)  # a cluster's pipeline has no other way
             return sum(await pipe.execute())
         except REDIS_TROUBLE as trouble:
             raise _down("remove") from trouble
 
     async def _batches(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        cursor = 0
-        while True:
-            try:
-                cursor, names = await self._redis.scan(cursor, match=pattern, count=BATCH)
-            except REDIS_TROUBLE as trouble:
-                raise _down("scan") from trouble
-            if names:
-                yield [name if isinstance(name, bytes) else name.encode() for name in names]
-            if not int(cursor):
-                return
+        try:
+            for server in await servers_of(self._redis):
+                async for names in server.names(pattern, BATCH):
+                    yield names
+        except REDIS_TROUBLE as trouble:
+            raise _down("scan") from trouble
 
 
 def _kept(name: str, stored: bytes) -> Kept | None:

@@ -17,7 +17,8 @@ from msgspec import Struct, field
 from redis.asyncio import Redis
 
 from gateway.cache.flight_messages import JOIN, Message, decode, encode
-from gateway.storage.redis_line import RedisLine, Script
+from gateway.storage.line import Line
+from gateway.storage.redis_line import Script
 from gateway.storage.redis_store import REDIS_TROUBLE
 
 LEASE_SECONDS = 3.0
@@ -109,7 +110,7 @@ class RedisLeases:
     Keys are ``py:f:{<scope>}:...``: ``flight`` brings the braces. While messages cannot be heard nothing is shared.
     """
 
-    def __init__(self, redis: Redis, line: RedisLine, *, instance: str) -> None:
+    def __init__(self, redis: Redis, line: Line, *, instance: str) -> None:
         self._redis = redis
         self._line = line
         self._channel = f"py:flights:{instance}"

@@ -10,7 +10,7 @@ from gateway.storage.redis_line import Script
 
 
 class Scripts(Protocol):
-    """Runs Lua scripts in the state Redis, each atomically; ``RedisLine`` does."""
+    """Runs Lua scripts in the state Redis, each atomically; ``storage.line`` does."""
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int | float]) -> Awaitable[Any]:
         """The command is under way when this returns, before anybody awaits it, and goes on if nobody ever does.

@@ -80,7 +80,10 @@ class RoutingStore:
         """Revision by instance of every gateway whose heartbeat has not expired."""
         try:
             keys = [key async for key in self._redis.scan_iter(match=HEARTBEAT_PREFIX + "*", count=500)]
-            values = await self._redis.mget(keys) if keys else []
+            pipe = self._redis.pipeline(transaction=False)  # the heartbeats of a cluster are on different nodes
+            for key in keys:
+                pipe.get(key)
+            values = await pipe.execute() if keys else []
         except TROUBLE as error:
             raise _unavailable(error) from error
         return {

@@ -1,66 +1,50 @@
-"""Connections to Redis: bounded, timed out, and (for the state Redis) guarded against a restart that lost writes.
+"""Clients of Redis by their URL: bounded, timed out, and (for the state Redis) guarded (see ``redis_connection``).
 
-The guard: an append-only file that is flushed every second loses the last second at a crash, and with it perhaps the
-epoch of a document change that was already acknowledged. So every new connection, before its first command, compares
-the server's ``run_id`` (new at each start) with the one stored beside the data. If they differ, the *generation* that
-prefixes all epochs is replaced by a random one, atomically: what was cached under the restored epochs misses.
+URLs follow the grammar of redis-py, and for several servers that of Prefect and its ``docket``:
+
+- ``redis://[user:password@]host[:port][/db][?options]``: one server; ``rediss://`` over TLS, ``unix://`` over a socket.
+- ``redis+sentinel://[user:password@]host[:26379][,host[:port]...]/service[/db][?options]``: the master that these
+  Sentinels name, asked anew for each new connection. ``sentinel_username`` and ``sentinel_password`` are for the
+  Sentinels themselves.
+- ``redis+cluster://[user:password@]host[:6379][,host[:port]...][?options]``: the cluster that any of these nodes
+  belongs to. Keys carry their scope as hash tag, so that every script and every command stays within one slot.
+- ``rediss+sentinel://`` and ``rediss+cluster://``: the same over TLS, with options such as ``ssl_ca_certs``.
 """
 
-import asyncio
-import secrets
+from typing import cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-REDIS_TROUBLE: tuple[type[Exception], ...] = (RedisError, OSError, asyncio.TimeoutError)
-"""Whatever a command may raise when Redis is down, slow, full or not what we think it is."""
+from gateway.storage.cluster_client import BoundedCluster
+from gateway.storage.redis_connection import (
+    GENERATION_KEY,
+    REDIS_TROUBLE,
+    RUN_ID_KEY,
+    connection_options,
+    greet_and_guard,
+)
+from gateway.storage.redis_url import read_redis_url
+from gateway.storage.sentinel_pool import BoundedSentinelPool
 
-RUN_ID_KEY = "py:{epoch}:run_id"
-GENERATION_KEY = "py:{epoch}:generation"
-"""The braces put all keys that the epoch scripts touch into one slot of a cluster."""
-
-_GUARD = """
-local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-if redis.call('GET', KEYS[1]) ~= run_id then
-  redis.call('SET', KEYS[2], ARGV[1])
-  redis.call('SET', KEYS[1], run_id)
-end
-return run_id
-"""
+__all__ = ["GENERATION_KEY", "REDIS_TROUBLE", "RUN_ID_KEY", "connect"]
 
 
 def connect(url: str, *, timeout: float, connections: int, guarded: bool = False) -> Redis:
     """A client that connects on first use; ``aclose`` it after the last one.
 
     ``timeout`` (seconds) bounds each of: waiting for a free connection, connecting, reading a reply. At most
-    ``connections`` are open. Nothing is retried: callers go on without Redis, or say that it is down.
-    ``guarded`` is for the state Redis: see the module. Raises ``ValueError`` for a URL of another scheme.
+    ``connections`` are open, to each node of a cluster. Nothing is retried: callers go on without Redis, or say that
+    it is down. ``guarded`` is for the state Redis. Raises ``ValueError`` for a URL that is none of the module's.
+
+    A cluster's client has the same methods. What is asked of all its nodes goes by ``each_server``; what is short and
+    frequent goes by ``line.line_for``, which is what the guard is for.
     """
-    # Protocol 2 spares each connection the HELLO round-trip and is spoken by every server.
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=timeout,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        socket_keepalive=True,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        decode_responses=False,
-        redis_connect_func=_greet_and_guard if guarded else None,
-    )
-    return Redis.from_pool(pool)
-
-
-async def _greet_and_guard(connection: AbstractConnection) -> None:
-    try:
-        await connection.on_connect()
-        await connection.send_command("EVAL", _GUARD, 2, RUN_ID_KEY, GENERATION_KEY, secrets.token_hex(8))
-        await connection.read_response()
-    except BaseException:
-        # Also when cancelled: an open connection that skipped the guard must not get back into the pool.
-        await connection.disconnect(nowait=True)
-        raise
+    target = read_redis_url(url)
+    if target.kind == "cluster":
+        cluster = BoundedCluster(target, timeout=timeout, connections=connections, guarded=guarded)
+        return cast(Redis, cluster)
+    options = connection_options(timeout) | {"redis_connect_func": greet_and_guard if guarded else None}
+    options |= target.options
+    if target.kind == "sentinel":
+        return Redis.from_pool(BoundedSentinelPool.of(target, timeout=timeout, connections=connections, **options))
+    return Redis.from_pool(BlockingConnectionPool(max_connections=connections, timeout=timeout, **options))

@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from gateway.cache.semantic.index import MOST, SimilarIndex
 from gateway.cache.semantic.items import Vector, decode_item, encode_item
 from gateway.clock import Clock
-from gateway.storage.redis_line import RedisLine
+from gateway.storage.line import Line
 from gateway.storage.redis_store import REDIS_TROUBLE
 
 FOLLOW_EVERY = 0.5
@@ -45,7 +45,7 @@ class Shelf:
 
     def __init__(
         self,
-        line: RedisLine,
+        line: Line,
         *,
         clock: Clock,
         new_index: Callable[[], SimilarIndex],
@@ -90,8 +90,14 @@ class Shelf:
         self._read_on(part, self._at_hand(part))
         return True
 
+    async def stop(self) -> None:
+        """Give up what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await self.settle()
+
     async def settle(self) -> None:
-        """Wait for what is under way; for tests and for the end of a process."""
+        """Wait for what is under way."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -121,8 +127,9 @@ class Shelf:
 
     async def _read(self, part: str, followed: _Followed) -> None:
         try:
-            while await self._page(part, followed):
-                await asyncio.sleep(0)  # calls go between two pages
+            more = True
+            while more:  # calls go between two pages
+                more = await self._page(part, followed)
         except REDIS_TROUBLE as trouble:
             if isinstance(trouble, ResponseError):  # somebody's key of another type: it stays empty
                 _log.warning("a stream of questions cannot be read: %s", type(trouble).__name__)

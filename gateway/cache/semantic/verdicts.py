@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from gateway.cache.semantic.scope import SemanticScope
 from gateway.clock import Clock
-from gateway.storage.redis_line import RedisLine
+from gateway.storage.line import Line
 from gateway.storage.redis_store import REDIS_TROUBLE
 
 PREFIX = "py:semantic:"
@@ -45,7 +45,7 @@ def verdict_key(scope: SemanticScope) -> str:
 class Verdicts:
     """For one event loop. Trouble, and what cannot be read, is no verdict: then nothing is served."""
 
-    def __init__(self, line: RedisLine, *, clock: Clock) -> None:
+    def __init__(self, line: Line, *, clock: Clock) -> None:
         self._line = line
         self._clock = clock
         self._known: OrderedDict[SemanticScope, tuple[Verdict | None, float]] = OrderedDict()
