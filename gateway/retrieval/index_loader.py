@@ -13,6 +13,7 @@ from gateway.storage.engine import reading
 from gateway.storage.models import ChunkRow, CollectionRow, DocumentRow
 
 _NO_VECTORS = np.zeros((0, 0), dtype=np.float32)
+_INLINE_CELLS = 200_000  # numbers that are copied in less time than a thread is woken
 
 
 class _Chunk(Struct, frozen=True):
@@ -47,13 +48,17 @@ async def load(engine: Engine, embedder: Embedder, tenant: str, collection: str,
         rows = [np.frombuffer(c.embedding, dtype="<f4") if c.embedder == embedder.name else next(again) for c in chunks]
         return np.stack(rows).astype(np.float32, copy=False)
 
-    def merged() -> Index:
-        documents = [
+    def loaded() -> list[LoadedDocument]:
+        return [
             LoadedDocument(d.id, d.version, d.title, [c.text for c in d.chunks], vectors(d.chunks)) for d in changed
         ]
-        return base.updated(max(base.revision, *(d.revision for d in changed)), documents)
 
-    return await asyncio.to_thread(merged)
+    large = sum(len(d.chunks) for d in changed) * embedder.dimensions > _INLINE_CELLS
+    documents = await asyncio.to_thread(loaded) if large else loaded()
+    revision = max(base.revision, *(d.revision for d in changed))
+    if base.cost_of(documents) > _INLINE_CELLS:
+        return await asyncio.to_thread(base.updated, revision, documents)
+    return base.updated(revision, documents)
 
 
 def _changes(engine: Engine, tenant: str, collection: str, index: Index) -> tuple[Index, list[_Document]]:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from msgspec import Struct
 from sqlalchemy import Engine
 
 from gateway.clock import Clock, SystemClock
-from gateway.embedding.base import Embedder
+from gateway.embedding.base import Embedder, Vectors
 from gateway.errors import ProviderError, StorageUnavailable
 from gateway.retrieval.index import Index
 from gateway.retrieval.index_loader import load
@@ -61,8 +61,19 @@ class Retriever:
         """The passages of ``find``, for callers that keep nothing."""
         return (await self.find(tenant, collection, epoch, query, top_k)).passages
 
-    async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> Found:
+    async def find(
+        self,
+        tenant: str,
+        collection: str,
+        epoch: str,
+        query: str,
+        top_k: int,
+        *,
+        embed: Callable[[Sequence[str]], Awaitable[Vectors]] | None = None,
+    ) -> Found:
         """Up to ``top_k`` passages, best first. ``epoch`` is the collection's when the call began, "" while unknown.
+
+        ``embed`` stands for the embedder's own, which may have made its vectors before.
 
         Under an epoch that the index covers nothing but memory is touched. Raises StorageUnavailable when SQL is out of
         reach and there is no index yet, or documents were changed since it was read: nothing older than an
@@ -70,14 +81,14 @@ class Retriever:
         """
         index, fresh = await self._index(tenant, collection, epoch)
         asked = questions(query)
-        if not asked or not index.rows or top_k < 1:
+        if not asked or not index.size or top_k < 1:
             return Found((), fresh)
-        vectors = await self._embedder.embed(asked)
+        vectors = await (embed or self._embedder.embed)(asked)
 
         def chosen() -> list[tuple[int, float]]:
-            return choose(index.vectors @ vectors.T, index.owners, top_k, max(1, (top_k + 1) // 2))
+            return choose(index.scores(vectors), index.owners, top_k, max(1, (top_k + 1) // 2), index.place)
 
-        large = index.vectors.size * len(asked) > _INLINE_CELLS
+        large = index.cells * len(asked) > _INLINE_CELLS
         rows = await asyncio.to_thread(chosen) if large else chosen()
         return Found(tuple(index.passage(row, score) for row, score in rows), fresh)
 
