@@ -17,7 +17,7 @@ from gateway.auth.authenticator import Authenticator
 from gateway.cache.coalesce import Coalescer
 from gateway.cache.contexts import CachedRetriever, ContextCache
 from gateway.cache.cuts import Cuts
-from gateway.cache.embeddings import Commands, EmbeddingCache
+from gateway.cache.embeddings import EmbeddingCache
 from gateway.cache.epochs import Epochs
 from gateway.cache.exact import ExactCache
 from gateway.cache.layered import LayeredCache
@@ -51,7 +51,7 @@ from gateway.retrieval.search import Retriever, render_passages
 from gateway.settings import Settings
 from gateway.storage.announcing import announce_once
 from gateway.storage.engine import make_engine, reading
-from gateway.storage.line import line_for
+from gateway.storage.line import Line, line_for
 from gateway.storage.redis_store import REDIS_TROUBLE, connect
 from gateway.telemetry import Metrics
 from gateway.tools.metrics import ToolMetrics
@@ -227,7 +227,7 @@ def lay_path(
 
 
 def lay_retrieval(
-    settings: Settings, search: Retriever, embedder: Embedder, line: Commands, clock: Clock
+    settings: Settings, search: Retriever, embedder: Embedder, line: Line, clock: Clock
 ) -> CachedRetriever:
     """The search, and what is kept before it where that is faster: ``python -m tests.bench layers_below`` tells."""
     worth = settings.embedder != "lexical"

@@ -6,8 +6,21 @@ from typing import Any, Protocol
 
 from gateway.cache.coalesce import Seat, Work
 from gateway.errors import PromptyardError
-from gateway.trail import Trail
-from gateway.types import Answer, Call, Candidate, Completion, Cost, Delta, Layer, Message, Passage, Reply, Usage
+from gateway.trail import Look, Trail
+from gateway.types import (
+    Answer,
+    CachePolicy,
+    Call,
+    Candidate,
+    Completion,
+    Cost,
+    Delta,
+    Layer,
+    Message,
+    Passage,
+    Reply,
+    Usage,
+)
 
 Price = Callable[[str, str, Usage, float], Cost]
 """What a provider charges: provider, model, usage, time of the call."""
@@ -72,12 +85,20 @@ class Retrieved(Protocol):
     def passages(self) -> tuple[Passage, ...]: ...
     @property
     def fresh(self) -> bool: ...
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """Into the layers of the cache that were asked for them."""
+        ...
 
 
 class Retriever(Protocol):
     """Raises StorageUnavailable when neither SQL nor an index can answer."""
 
-    async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> Retrieved: ...
+    async def find(
+        self, tenant: str, collection: str, epoch: str, query: str, top_k: int, policy: CachePolicy
+    ) -> Retrieved:
+        """``policy`` says what may be kept on the way."""
+        ...
 
 
 class SemanticLayer(Protocol):

@@ -17,7 +17,6 @@ import numpy as np
 from gateway.clock import new_id
 from gateway.compose import Gateway, compose
 from gateway.errors import PromptyardError, RateLimited
-from gateway.retrieval.search import Retriever
 from gateway.settings import Settings
 from gateway.types import Answer, CacheMode, Call, Message, Origin, PromptVersion
 from tasks.batching.running import answer_in_batches
@@ -80,7 +79,6 @@ class LlmClient:
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm-calls", daemon=True)
         self._thread.start()
         self.gateway: Gateway = self.run(self._compose(settings))
-        self._retriever = Retriever(self.gateway.engine, self.gateway.embedder)
 
     @staticmethod
     async def _compose(settings: Settings) -> Gateway:
@@ -103,7 +101,7 @@ class LlmClient:
     ) -> list[LlmResult]:
         asked = [self._call(call) for call in calls]
         outcomes = await answer_in_batches(
-            self.gateway, self._retriever, asked, wait=background.wait, in_flight=in_flight
+            self.gateway, self.gateway.retriever, asked, wait=background.wait, in_flight=in_flight
         )
         results = [_result(outcome) for outcome in outcomes]
         # Reserved all at once, calls may be beyond a limit that they are within one after the other.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.types import CacheMode, CachePolicy, Call, Reply
+from gateway.types import CacheMode, CachePolicy, Call, LayerPolicy, Reply
 
 HIT = "hit"
 MISS = "miss"
@@ -33,12 +33,20 @@ LARGE = "large"
 STILL_SERVED = frozenset({AGED, REFRESHING})
 """Reasons with which an answer is served and made anew in the background."""
 
+_NOTHING_KEPT = CachePolicy(embedding=LayerPolicy(on=False), context=LayerPolicy(on=False))
 _COMPLETE = frozenset({"stop", "tool_calls"})
 
 
 def policy_of(call: Call) -> CachePolicy:
     """The prompt's policy; raw calls have the default one."""
     return call.version.cache if call.version else CachePolicy()
+
+
+def layers_below(call: Call) -> CachePolicy:
+    """What may be kept on the way to an answer: nothing of a question whose answer may not be, or of a bypass."""
+    if call.cache is CacheMode.BYPASS or (call.version and call.version.personal) or call.params.get("personal"):
+        return _NOTHING_KEPT
+    return policy_of(call)
 
 
 def why_not_read(call: Call) -> str:

@@ -8,8 +8,8 @@ from gateway.cache.coalesce import Coalescer, Seat, Work
 from gateway.compose import Gateway, lay_path
 from gateway.errors import PromptyardError
 from gateway.pipeline import Pipeline
+from gateway.ports import Retriever
 from gateway.pricing import price
-from gateway.retrieval.search import Retriever
 from gateway.settings import ProviderSettings
 from gateway.trail import Trail
 from gateway.types import Answer, Call, Cost, Usage

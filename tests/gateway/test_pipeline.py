@@ -30,13 +30,14 @@ from gateway.pipeline import Pipeline
 from gateway.producer import MAX_REMAKES, Producer
 from gateway.prompts.router import Router
 from gateway.settings import ChainSettings
-from gateway.trail import Trail
+from gateway.trail import Look, Trail
 from gateway.types import (
     CANARY,
     STABLE,
     Answer,
     Arm,
     CacheMode,
+    CachePolicy,
     Call,
     Candidate,
     Completion,
@@ -286,7 +287,7 @@ class Library:
 
     world: World
 
-    async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int) -> Any:
+    async def find(self, tenant: str, collection: str, epoch: str, query: str, top_k: int, policy: CachePolicy) -> Any:
         assert (tenant, collection, query) == ("acme", "faq", "How long?")
         return Retrieved(self.world.passages, self.world.fresh)
 
@@ -295,6 +296,7 @@ class Library:
 class Retrieved:
     passages: tuple[Passage, ...]
     fresh: bool
+    looks: tuple[Look, ...] = (Look("context", "off"), Look("embedding", "hit", 0.001))
 
 
 def pipeline(world: World, table: RoutingTable | None = None, **bounds: float) -> Pipeline:
