@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,12 +24,18 @@ from gateway.cache.layered import LayeredCache
 from gateway.cache.leases import RedisLeases
 from gateway.cache.local import LocalEntries
 from gateway.cache.memory import Role, read_memory, warnings_of
+from gateway.cache.semantic.blocks import build_graph, graphs_available
+from gateway.cache.semantic.index import SimilarIndex
+from gateway.cache.semantic.layer import SemanticAnswers
+from gateway.cache.semantic.shelf import Shelf
+from gateway.cache.semantic.verdicts import Verdicts
 from gateway.clock import Clock, SystemClock, new_id
 from gateway.dialogue import Dialogue
 from gateway.embed_pipeline import EmbedPipeline
 from gateway.embedding.base import Embedder
 from gateway.embedding.build import build_catalogue, build_embedder
 from gateway.embedding.catalogue import Catalogue
+from gateway.embedding.remembered import Remembering
 from gateway.idempotency.idempotency import Idempotency
 from gateway.ledger.recorder import SpoolRecorder
 from gateway.ledger.spent import spent_on
@@ -38,6 +44,7 @@ from gateway.limits.build import LimitRoom, build_limits
 from gateway.pipeline import Pipeline
 from gateway.pricing import price
 from gateway.producer import Producer
+from gateway.prompts.rewording import compared_variable, reworded
 from gateway.prompts.router import Router
 from gateway.prompts.routing_store import RoutingStore
 from gateway.prompts.watcher import Watcher
@@ -58,7 +65,7 @@ from gateway.tools.metrics import ToolMetrics
 from gateway.tools.registry import load_tools
 from gateway.tools.toolbox import Toolbox
 from gateway.tracing import Tracing, build_tracing
-from gateway.types import RoutingTable
+from gateway.types import RoutingTable, SemanticPair
 
 
 @dataclass
@@ -75,6 +82,7 @@ class Gateway:
     providers: FallbackChain
     breakers: RedisBoard
     embedder: Embedder
+    semantic: SemanticAnswers
     leases: RedisLeases
     limits: LimitRoom
     tools: Toolbox
@@ -112,6 +120,7 @@ class Gateway:
 
     async def close(self) -> None:
         """As ``stop``, for a gateway that was never started."""
+        await self.semantic.stop()
         await self.pipeline.refresher.stop()
         await self.pipeline.settle()
         await self.documents.settle()
@@ -200,6 +209,7 @@ def lay_path(
     recorder: ports.Recorder,
     clock: Clock,
     charged: ports.Price = price,
+    semantic: ports.SemanticLayer | None = None,
 ) -> Pipeline:
     """The request path over these parts. ``charged`` prices what a provider is asked for now."""
     dialogue = Dialogue(
@@ -212,6 +222,7 @@ def lay_path(
         dialogue=dialogue,
         show_passages=render_passages,
         clock=clock,
+        semantic=semantic,
     )
     return Pipeline(
         router=router,
@@ -240,6 +251,35 @@ def lay_retrieval(
     )
 
 
+def lay_semantic(
+    embedder: Embedder,
+    *,
+    cache: LayeredCache,
+    epochs: Epochs,
+    cache_line: Line,
+    state_line: Line,
+    embeddings: EmbeddingCache | None,
+    record: Callable[[SemanticPair], None] | None,
+    clock: Clock,
+    entropy: random.Random,
+) -> SemanticAnswers:
+    """The layer, its index in the cache Redis and its verdicts in the state Redis."""
+    new_index = partial(SimilarIndex, build=build_graph if graphs_available() else None)
+    return SemanticAnswers(
+        cache=cache,
+        epochs=epochs,
+        embedder=embedder,
+        embeddings=embeddings,
+        shelf=Shelf(cache_line, clock=clock, new_index=new_index),
+        verdicts=Verdicts(state_line, clock=clock),
+        compared=compared_variable,
+        reworded=reworded,
+        record=record,
+        clock=clock,
+        entropy=entropy,
+    )
+
+
 def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gateway") -> Gateway:
     """Put the online path together. Opens no connection yet; the spool's directory is made."""
     clock = clock or SystemClock()
@@ -254,7 +294,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     )
     metrics = Metrics()
     tracing = build_tracing(settings, clock, random.Random(), instance)  # noqa: S311 (which calls are looked at is no secret)
-    embedder = build_embedder(settings)
+    embedder = Remembering(build_embedder(settings))
     state_line = line_for(state_redis, timeout=settings.redis_timeout)
     epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout, line=state_line)
     cuts = Cuts(state_redis, timeout=settings.redis_timeout, line=state_line)
@@ -287,6 +327,17 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     gate = limits.models if settings.model_limits else None
     providers = build_chain(settings, clock, entropy, board=breakers, gate=gate)
     router = Router()
+    semantic = lay_semantic(
+        embedder,
+        cache=cache,
+        epochs=epochs,
+        cache_line=cache_line,
+        state_line=state_line,
+        embeddings=retriever.embeddings,
+        record=recorder.pair if settings.ledger_content == "on" else None,
+        clock=clock,
+        entropy=entropy,
+    )
     leases = RedisLeases(cache_redis, cache_line, instance=instance)
     pipeline = lay_path(
         settings,
@@ -300,7 +351,9 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         coalescer=Coalescer(leases),
         recorder=recorder,
         clock=clock,
+        semantic=semantic,
     )
+    semantic.probes.answer = pipeline.answer
     bounds = settings.chain
     embedding_models = build_catalogue(
         settings,
@@ -335,6 +388,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         providers=providers,
         breakers=breakers,
         embedder=embedder,
+        semantic=semantic,
         leases=leases,
         limits=limits,
         tools=tools,

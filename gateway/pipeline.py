@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from msgspec import structs
 
-from gateway.cache.rules import STILL_SERVED
+from gateway.cache.rules import HIT, STILL_SERVED
 from gateway.clock import Clock, new_id
 from gateway.errors import BudgetExhausted, ClientGone, PromptyardError, ProviderError, RateLimited
 from gateway.ports import AnswerCache, Coalescer, Epochs, Found, Limits, Price, Recorder
@@ -212,6 +212,8 @@ class Pipeline:
     ) -> Answer:
         paid = layer is Layer.NONE
         call = trail.call
+        if layer is Layer.SEMANTIC:
+            reason = HIT  # what the exact layer said is among the layers
         told = trail.layers
         if layer in told:
             told[layer] = reason

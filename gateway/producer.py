@@ -5,14 +5,14 @@ from contextlib import aclosing
 
 from msgspec import structs
 
-from gateway.cache.rules import KEPT, why_not_keep
+from gateway.cache.rules import KEPT, layers_below, why_not_keep
 from gateway.clock import Clock
 from gateway.dialogue import SEARCHED, UNREPEATABLE, Dialogue
 from gateway.errors import DocumentsChanging
-from gateway.ports import AnswerCache, Epochs, Retriever
+from gateway.ports import AnswerCache, Epochs, Retriever, SemanticLayer
 from gateway.prompts.template import render, with_history
 from gateway.trail import Trail
-from gateway.types import Call, Delta, Passage, Reply
+from gateway.types import Call, Candidate, Delta, Layer, Passage, Reply
 
 MAX_REMAKES = 3
 TOOLS = "tools"
@@ -31,8 +31,10 @@ class Producer:
         dialogue: Dialogue,
         show_passages: Callable[[Sequence[Passage]], str],
         clock: Clock,
+        semantic: SemanticLayer | None = None,
     ) -> None:
         self._cache = cache
+        self._semantic = semantic
         self._epochs = epochs
         self._retriever = retriever
         self._dialogue = dialogue
@@ -54,7 +56,10 @@ class Producer:
         if version.retrieval is not None:
             begun = self._clock.monotonic()
             policy = version.retrieval
-            found = await self._retriever.find(call.tenant, policy.collection, call.epoch, call.query, policy.top_k)
+            found = await self._retriever.find(
+                call.tenant, policy.collection, call.epoch, call.query, policy.top_k, layers_below(call)
+            )
+            trail.looks.extend(found.looks)
             context = values[policy.into] = self._show_passages(found.passages)
             # Under an unknown epoch nothing is kept: the documents may be older than what was acknowledged.
             epoch = call.epoch if found.fresh else ""
@@ -82,6 +87,8 @@ class Producer:
         Raises ProviderError, RateLimited, BudgetExhausted, StorageUnavailable, and DocumentsChanging when they change
         faster than the model answers: an answer that an acknowledged change made wrong is not served.
         """
+        if (similar := await self._similar(call, trail)) is not None:
+            return similar
         call = await self.ground(call, trail)
         for _ in range(MAX_REMAKES):
             reply = await self._dialogue.whole(call, trail)
@@ -97,6 +104,10 @@ class Producer:
         Documents are checked once more when the first piece is there; after it nothing can be called back, and what
         changed meanwhile keeps the answer out of the cache.
         """
+        if (similar := await self._similar(call, trail)) is not None:
+            yield Delta(delta=dict(similar.message))
+            yield Delta(reply=similar)
+            return
         call = await self.ground(call, trail)
         for _ in range(MAX_REMAKES):
             async with aclosing(self._dialogue.aloud(call, trail)) as pieces:
@@ -130,7 +141,35 @@ class Producer:
         if trail.keeping is None:
             return False
         (call, reply), trail.keeping = trail.keeping, None
-        return await self._cache.keep(call, reply) == KEPT
+        if await self._cache.keep(call, reply) != KEPT:
+            return False
+        if self._semantic is not None:
+            await self._semantic.learn(call, reply, trail, self.still_true)
+        return True
+
+    async def still_true(self, call: Call, candidate: Candidate) -> Reply | None:
+        """The kept answer from before a change of documents, if today's ground the call just the same; kept on then.
+
+        ``call`` carries the epoch of today, and is not grounded.
+        """
+        if not call.epoch:
+            return None
+        grounded = await self.ground(call, Trail(call=call, begun=self._clock.monotonic()))
+        if not grounded.epoch or grounded.grounding != candidate.grounding:
+            return None
+        reply = structs.replace(candidate.reply, documents=provenance(grounded))
+        # Nobody else has said that the documents are still those of the epoch: only an answer that is kept is served.
+        return reply if await self._cache.keep(grounded, reply, candidate) == KEPT else None
+
+    async def _similar(self, call: Call, trail: Trail) -> Reply | None:
+        """The answer to a question that means the same. Nothing is kept of it under this question's name: the right
+        to serve it may be taken back, and then it must be gone."""
+        if self._semantic is None:
+            return None
+        reply = await self._semantic.find(call, trail, self.still_true)
+        if reply is not None:
+            trail.layer = Layer.SEMANTIC
+        return reply
 
 
 def provenance(call: Call) -> tuple[str, ...]:

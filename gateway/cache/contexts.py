@@ -150,7 +150,7 @@ class CachedRetriever:
     ) -> None:
         self._search = search
         self._embedder = embedder
-        self._embeddings = embeddings
+        self._embeddings = self.embeddings = embeddings
         self._contexts = contexts
         self._clock = clock
 

@@ -5,12 +5,12 @@ import logging
 from gateway.clock import Clock
 from gateway.errors import PromptyardError, StorageUnavailable
 from gateway.ledger.lines import Record
-from gateway.ledger.records import call_record, failure_record, score_record
+from gateway.ledger.records import PAIR, call_record, failure_record, score_record
 from gateway.ledger.spool import Spool, SpoolFull
 from gateway.telemetry import Metrics
 from gateway.tracing import Tracing
 from gateway.trail import Trail
-from gateway.types import Answer, Call
+from gateway.types import Answer, Call, SemanticPair
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,11 @@ class SpoolRecorder:
 
     def refused(self, call: Call, error: PromptyardError) -> None:
         self._metrics.refused.labels(error.code).inc()
+
+    def pair(self, pair: SemanticPair) -> None:
+        """Two questions for the judge; not without the content of calls, which it is made of."""
+        if self._keep_content:
+            self._hand_over(PAIR, pair)
 
     def feedback(self, *, tenant: str, call_id: str, metric: str, value: float, comment: str) -> None:
         """Raises StorageUnavailable when the spool is full: the caller may send the feedback again."""

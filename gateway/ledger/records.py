@@ -12,6 +12,8 @@ from gateway.types import Answer, Attempt, Call, Cost, Layer, Message
 
 CALL = "call"
 SCORE = "score"
+PAIR = "pair"
+"""A ``SemanticPair``, field for field what ``SemanticPairRow`` has of it."""
 _NOTHING = Decimal(0)
 
 
@@ -155,7 +157,7 @@ def _of_call(call: Call, content: bool) -> dict[str, Any]:
 
 
 def implied_layers(layer: str, reason: str) -> dict[str, str]:
-    """What layers of the cache said, as a row's ``layer`` and ``cache_reason`` tell; rows that imply it keep no more."""
+    """What layers said, as a row's ``layer`` and ``cache_reason`` tell; rows that imply it keep no more."""
     if not reason or layer == Layer.STALE:
         return {}
     return {str(layer) if layer in (Layer.LOCAL, Layer.SEMANTIC) else Layer.EXACT.value: reason}

@@ -9,16 +9,18 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, Statemen
 
 from gateway.errors import StorageUnavailable
 from gateway.ledger.lines import BrokenLine, decode_line
-from gateway.ledger.records import CALL, SCORE, CallRecord, ScoreRecord
+from gateway.ledger.records import CALL, PAIR, SCORE, CallRecord, ScoreRecord
 from gateway.ledger.rejected import Rejection
 from gateway.storage.engine import writing
-from gateway.storage.models import Base, CallRow, ScoreRow
+from gateway.storage.models import Base, CallRow, ScoreRow, SemanticPairRow
 from gateway.storage.upsert import insert_missing
+from gateway.types import SemanticPair
 
-_TABLES: dict[str, type[Base]] = {CALL: CallRow, SCORE: ScoreRow}
+_TABLES: dict[str, type[Base]] = {CALL: CallRow, SCORE: ScoreRow, PAIR: SemanticPairRow}
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     CALL: msgspec.json.Decoder(CallRecord),
     SCORE: msgspec.json.Decoder(ScoreRecord),
+    PAIR: msgspec.json.Decoder(SemanticPair),
 }
 _LENGTHS: dict[str, dict[str, int]] = {
     kind: {

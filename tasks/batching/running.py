@@ -94,6 +94,7 @@ def _pipeline(gateway: Gateway, retriever: Retriever, gathering: Gathering) -> P
         coalescer=_Announcing(gathering),
         recorder=gateway.recorder,
         clock=gateway.clock,
+        semantic=gateway.semantic,
         charged=_price,
     )
 

@@ -97,10 +97,8 @@ class View:
         if self._graph is not None:
             return self._graph.nearest(vector, count)
         scores = self._matrix @ vector
-        if count < len(scores):
-            rows = np.argpartition(scores, -count)[-count:]
-        else:
-            rows = np.arange(len(scores))
+        every = count >= len(scores)
+        rows = np.arange(len(scores)) if every else np.argpartition(scores, -count)[-count:]
         rows = rows[np.argsort(scores[rows])[::-1]]
         return scores[rows], rows
 

@@ -7,7 +7,7 @@ layer serves. A question whose answer is gone is forgotten.
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct, structs
@@ -23,9 +23,20 @@ from gateway.cache.semantic.scope import Question, SemanticScope
 from gateway.cache.semantic.shelf import Shelf
 from gateway.cache.semantic.verdicts import Verdict
 from gateway.clock import Clock
-from gateway.embedding.base import Embedder
+from gateway.embedding.base import Embedder, Vectors
 from gateway.trail import Trail
-from gateway.types import Call, Candidate, Origin, PromptVersion, Reply, SemanticMode, SemanticPair, SemanticPolicy
+from gateway.types import (
+    CachePolicy,
+    Call,
+    Candidate,
+    LayerPolicy,
+    Origin,
+    PromptVersion,
+    Reply,
+    SemanticMode,
+    SemanticPair,
+    SemanticPolicy,
+)
 
 LAYER = "semantic"
 LEXICAL = "lexical"
@@ -63,6 +74,15 @@ class _Epochs(Protocol):
     async def current(self, tenant: str, collection: str) -> str: ...
 
 
+class _Vectors(Protocol):
+    @property
+    def vectors(self) -> Vectors: ...
+
+
+class _KeptVectors(Protocol):
+    async def embed(self, tenant: str, texts: Sequence[str], policy: LayerPolicy) -> _Vectors: ...
+
+
 class _Verdicts(Protocol):
     async def of(self, scope: SemanticScope) -> Verdict | None: ...
 
@@ -71,6 +91,7 @@ class _Seen(Struct):
     """What a look found out, for when the fresh answer is there."""
 
     question: Question
+    policy: CachePolicy
     vector: Vector | None = None
     picked: Near | None = None
     veto: str = ""
@@ -80,8 +101,9 @@ class _Seen(Struct):
 class SemanticAnswers:
     """For one event loop. Trouble is a miss; nothing here raises.
 
-    ``compared`` and ``reworded`` are those of ``gateway/prompts/rewording.py``. Without ``record`` no pair can be
-    judged, so the layer cannot earn anything: it does not even look.
+    ``embeddings`` keeps vectors, where that is faster than making them. ``compared`` and ``reworded`` are those of
+    ``gateway/prompts/rewording.py``. Without ``record`` no pair can be judged, so the layer cannot earn anything: it
+    does not even look.
     """
 
     def __init__(
@@ -97,6 +119,7 @@ class SemanticAnswers:
         record: Callable[[SemanticPair], None] | None,
         clock: Clock,
         entropy: random.Random,
+        embeddings: _KeptVectors | None = None,
         veto: Veto = guards_veto,
     ) -> None:
         self._cache = cache
@@ -109,14 +132,16 @@ class SemanticAnswers:
         self._record = record
         self._clock = clock
         self._entropy = entropy
+        self._embeddings = embeddings
         self._veto = veto
         self.probes = Probes(clock)
 
     async def find(self, call: Call, trail: Trail, still_true: StillTrue) -> Reply | None:
         """The answer that may be served for this routed call. Tells ``trail.notes["semantic"]`` what it saw."""
-        if call.version is None:
+        version = call.version
+        if version is None:
             return None
-        variable = self._compared(call.version)
+        variable = self._compared(version)
         if why := scope.why_not_look(call, variable) or ("" if self._record is not None else "content"):
             trail.notes[LAYER] = {"state": scope.OFF, "why": why}
             trail.looked(LAYER, why)
@@ -126,7 +151,9 @@ class SemanticAnswers:
         trail.notes[LAYER] = notes
         reply: Reply | None = None
         try:
-            reply = await self._find(call, variable, trail, notes, still_true)
+            question = scope.question_of(call, version, variable, self._embedder.name)
+            seen = trail.similar = _Seen(question, version.cache)
+            reply = await self._find(call, seen, notes, still_true)
         except Exception as trouble:  # an embedder that is down, above all: the call goes on without
             notes["why"] = type(trouble).__name__
             _log.warning("the semantic layer could not look: %s", type(trouble).__name__)
@@ -140,37 +167,36 @@ class SemanticAnswers:
 
         What takes time goes on in the background.
         """
-        if call.version is None or self._record is None:
+        version, record = call.version, self._record
+        if version is None or record is None:
             return
         try:
-            variable = self._compared(call.version)
-            probed = self.probes.answered(call.id)
-            if why_not := scope.why_not_learn(call, variable):
-                if why_not == scope.ORIGIN:
-                    return
-            seen = trail.similar if isinstance(trail.similar, _Seen) else None
-            if not why_not:
-                question = seen.question if seen else scope.question_of(call, variable, self._embedder.name)
-                self.probes.begin(self._teach(call, question, seen.vector if seen else None))
-            if probed is not None:
-                self._record(structs.replace(probed, fresh_answer=reply.text, at=self._clock.now()))
-            elif seen is not None and seen.picked is not None:
-                self.probes.begin(self._pair(call, reply, seen, still_true))
+            variable = self._compared(version)
+            if scope.why_not_learn(call, variable):
+                return
+            seen = trail.similar
+            if not isinstance(seen, _Seen):
+                seen = _Seen(scope.question_of(call, version, variable, self._embedder.name), version.cache)
+            self.probes.begin(self._teach(seen))
+            if (probed := self.probes.answered(call.id)) is not None:
+                record(structs.replace(probed, fresh_answer=reply.text, at=self._clock.now()))
+            elif seen.picked is not None:
+                self.probes.begin(self._pair(call, reply, seen, seen.picked, record, still_true))
         except Exception as trouble:
             _log.warning("the semantic layer could not learn: %s", type(trouble).__name__)
 
+    async def stop(self) -> None:
+        """Give up what is under way in the background."""
+        await self.probes.stop()
+        await self._shelf.stop()
+
     async def settle(self) -> None:
-        """Wait for what is under way; for tests and for the end of a process."""
+        """Wait for what is under way in the background."""
         await self.probes.settle()
         await self._shelf.settle()
 
-    async def _find(
-        self, call: Call, variable: str, trail: Trail, notes: dict[str, Any], still_true: StillTrue
-    ) -> Reply | None:
-        assert call.version is not None
-        policy = call.version.cache.semantic
-        question = scope.question_of(call, variable, self._embedder.name)
-        seen = trail.similar = _Seen(question)
+    async def _find(self, call: Call, seen: _Seen, notes: dict[str, Any], still_true: StillTrue) -> Reply | None:
+        question, policy = seen.question, seen.policy.semantic
         notes["embedder"] = self._embedder.name
         notes[LEXICAL] = is_lexical(self._embedder.name)
         verdict = await self._verdicts.of(question.scope) if policy.mode is SemanticMode.ON else None
@@ -181,7 +207,7 @@ class SemanticAnswers:
         notes["state"] = _state(policy, verdict)
         if not len(index):
             return None
-        seen.vector = (await self._embedder.embed([question.text]))[0]
+        seen.vector = await self._embed(question, seen.policy)
         near = await index.nearest(seen.vector, CANDIDATES, self._clock.now())
         choice = choose(question.text, near, self._veto)
         best = choice.best
@@ -189,14 +215,14 @@ class SemanticAnswers:
             notes["similarity"] = round(near[0].similarity, 4) if near else None
             return None
         notes |= {"similarity": round(best.similarity, 4), "veto": "" if choice.fitting else choice.veto}
-        notes["kept_key"] = self._cache.key(self._reworded(call, variable, best.text))[:16]
+        notes["kept_key"] = self._name(call, question, best)
         if verdict is not None and verdict.serving:
             notes["threshold"] = round(verdict.threshold, 4)
             served = await self._serve(call, question, choice, verdict, index, still_true)
             if served is not None:
                 reply, of = served
                 notes |= {"served": True, "similarity": round(of.similarity, 4)}
-                notes["kept_key"] = self._cache.key(self._reworded(call, variable, of.text))[:16]
+                notes["kept_key"] = self._name(call, question, of)
                 self._sample(call, question, of, reply, policy.sampled_share)
                 return reply
         self._pick(call, seen, choice, policy)
@@ -254,28 +280,46 @@ class SemanticAnswers:
         pair = _pair_of(call, question, near, kept, "", probability, served=True)
         self.probes.ask(call, pair)
 
-    async def _pair(self, call: Call, reply: Reply, seen: _Seen, still_true: StillTrue) -> None:
-        assert seen.picked is not None
-        assert self._record is not None
+    def _name(self, call: Call, question: Question, near: Near) -> str:
+        """Of the kept answer, without saying what the question was."""
+        return self._cache.key(self._reworded(call, question.variable, near.text))[:16]
+
+    async def _pair(
+        self,
+        call: Call,
+        reply: Reply,
+        seen: _Seen,
+        picked: Near,
+        record: Callable[[SemanticPair], None],
+        still_true: StillTrue,
+    ) -> None:
         index = await self._shelf.index(seen.question.part)
         if index is None:
             return
-        kept = await self._kept(call, seen.question, seen.picked, index, still_true)
+        kept = await self._kept(call, seen.question, picked, index, still_true)
         if kept is None:  # it could not have been served
             return
-        pair = _pair_of(call, seen.question, seen.picked, kept, seen.veto, seen.probability, served=False)
-        self._record(structs.replace(pair, fresh_answer=reply.text, at=self._clock.now()))
+        pair = _pair_of(call, seen.question, picked, kept, seen.veto, seen.probability, served=False)
+        record(structs.replace(pair, fresh_answer=reply.text, at=self._clock.now()))
 
-    async def _teach(self, call: Call, question: Question, vector: Vector | None) -> None:
-        assert call.version is not None
-        policy = call.version.cache
-        lifetime = min(policy.semantic.ttl, policy.ttl)
+    async def _embed(self, question: Question, policy: CachePolicy) -> Vector:
+        """What retrieval asks for next is asked for in the same way, so that it is there already."""
+        if self._embeddings is None:
+            vectors = await self._embedder.embed([question.text])
+        else:
+            vectors = (await self._embeddings.embed(question.scope.tenant, [question.text], policy.embedding)).vectors
+        row: Vector = vectors[0]
+        return row
+
+    async def _teach(self, seen: _Seen) -> None:
+        question, vector = seen.question, seen.vector
+        lifetime = min(seen.policy.semantic.ttl, seen.policy.ttl)
         now = self._clock.now()
         index = await self._shelf.index(question.part)
         if index is not None and index.expires_at(question.text) > now + lifetime / 2:
             return
         if vector is None:
-            vector = (await self._embedder.embed([question.text]))[0]
+            vector = await self._embed(question, seen.policy)
         if vector.any():
             await self._shelf.add(question.part, question.text, vector, now + lifetime)
 

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class Probes:
-    """For one event loop. ``answer`` is the request path itself, set once that is laid; without it nothing is probed."""
+    """For one event loop. ``answer`` is the request path, set once that is laid; without it nothing is probed."""
 
     def __init__(self, clock: Clock) -> None:
         self.answer: AnswerAnew | None = None
@@ -58,20 +58,26 @@ class Probes:
             cuts="",
         )
         self._waiting[probe.id] = structs.replace(pair, id=probe.id)
-        self.begin(self._ask(probe))
+        self.begin(self._ask(probe, self.answer))
 
     def answered(self, call_id: str) -> SemanticPair | None:
         """The pair that waits for this call, once."""
         return self._waiting.pop(call_id, None)
 
+    async def stop(self) -> None:
+        """Give up what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await self.settle()
+
     async def settle(self) -> None:
+        """Wait for what is under way."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _ask(self, probe: Call) -> None:
-        assert self.answer is not None
+    async def _ask(self, probe: Call, answer: AnswerAnew) -> None:
         try:
-            await self.answer(probe)
+            await answer(probe)
         finally:
             self._waiting.pop(probe.id, None)
 

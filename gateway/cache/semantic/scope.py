@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from gateway.cache import rules
 from gateway.cache.keys import Scope, answer_key, canonical
-from gateway.types import CachePlace, CachePolicy, Call, Origin, SemanticMode
+from gateway.types import CachePlace, CachePolicy, Call, Origin, PromptVersion, SemanticMode
 
 GUARDS = "guards-1"
 """Raise it with every change of the guards: what was proved with others is not proved with these."""
@@ -87,15 +87,14 @@ def recipe_of(embedder: str, variable: str) -> str:
     return f"{embedder[:120]}:{variable[:60]}:{GUARDS}"
 
 
-def question_of(call: Call, variable: str, embedder: str) -> Question:
-    """For a managed call that may look or learn."""
-    assert call.version is not None
+def question_of(call: Call, version: PromptVersion, variable: str, embedder: str) -> Question:
+    """For a managed call that may look or learn. ``version`` is the call's."""
     recipe = recipe_of(embedder, variable)
     blank = answer_key(structs.replace(call, variables={**call.variables, variable: ""}))
     name = sha256(canonical((blank, recipe))).hexdigest()[:32]
     return Question(
         variable=variable,
         text=call.variables[variable],
-        scope=SemanticScope(call.tenant, call.version.name, call.version.version, recipe),
+        scope=SemanticScope(call.tenant, version.name, version.version, recipe),
         part=f"py:s:{{{Scope.of(call)}}}:{name}",
     )
