@@ -112,8 +112,16 @@ class Settings(BaseSettings, SqlSettings):
         default_factory=dict, description="Limits of providers' models (JSON), such as by 'openai/gpt-4.1-mini'."
     )
 
-    embedder: Literal["lexical", "openai"] = "lexical"
+    embedder: Literal["lexical", "openai", "local"] = "lexical"
     embedding_model: str = "openai/text-embedding-3-small"
+    embedding_local_model: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        max_length=90,
+        description="What 'local' embeds with, as fastembed names it (the extra 'local').",
+    )
+    embedding_folder: str = Field(
+        "", description="Folder with the files of the local model; empty: fastembed downloads them once."
+    )
 
     tools: list[str] = Field(
         default_factory=list, description="Modules (JSON) whose tools models may call, beside the built-in ones."

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.clock import Clock
@@ -23,10 +24,16 @@ def build_embedder(settings: Settings) -> Embedder:
     """What searches and documents are embedded by; a remote one asks once for what is asked at the same moment.
 
     Nothing is tried again: a search has no time for it, and a document write is repeated by its caller.
-    Raises ``ValueError`` when the embedding model names no known provider, or one that has no embeddings.
+    A local one is loaded, which may download it. Raises ``ValueError`` when the embedding model names no known provider
+    or one that has no embeddings, and when a local one cannot be loaded.
     """
     if settings.embedder == "lexical":
         return LexicalEmbedder()
+    if settings.embedder == "local":
+        from gateway.embedding.local_model import load_local_embedder  # asks for an extra
+
+        folder = Path(settings.embedding_folder) if settings.embedding_folder else None
+        return load_local_embedder(settings.embedding_local_model, folder)
     from gateway.embedding.openai_endpoint import OpenAIEmbedder  # the SDK takes a second to import
 
     ref = ModelRef.parse(settings.embedding_model)
@@ -56,7 +63,7 @@ def build_catalogue(
             client = _open(provider, settings.chain)
             makers[name] = _maker(client, settings.chain, circuit, budget, clock, entropy)
             closing.append(client.close)
-    default = LEXICAL if settings.embedder == "lexical" else ModelRef.parse(settings.embedding_model)
+    default = ModelRef.parse(settings.embedding_model) if settings.embedder == "openai" else LEXICAL
     return Catalogue(makers, default=default, closing=closing)
 
 
