@@ -45,6 +45,11 @@ class Cluster:
                     with _client(server) as one:
                         one.execute_command("CLUSTER SETSLOT", slot, "NODE", target.execute_command("CLUSTER MYID"))
 
+    def wait_until(self, state: str) -> None:
+        """``ok`` or ``fail``, in the eyes of every master that runs."""
+        running = [server for server in self.masters if server.running]
+        _until(lambda: all(_knows(server, f"cluster_state:{state}") for server in running))
+
     def stop(self) -> None:
         for server in (*self.replicas, *self.masters):
             server.stop()

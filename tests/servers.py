@@ -73,6 +73,10 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Raises ``RuntimeError`` when the server is not running."""
         if self._process is None:
