@@ -63,8 +63,11 @@ class Trail(Struct, kw_only=True):
 
     @property
     def layers(self) -> dict[str, str]:
-        """What each layer that was asked said last."""
-        return {look.layer: look.outcome for look in self.looks}
+        """What each layer that was asked said first: later it may find what this very call has put there."""
+        said: dict[str, str] = {}
+        for look in self.looks:
+            said.setdefault(look.layer, look.outcome)
+        return said
 
     def join(self, other: "Trail") -> None:
         """Take over what happened on a shared trail, its costs included."""

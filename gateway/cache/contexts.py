@@ -150,7 +150,7 @@ class CachedRetriever:
     ) -> None:
         self._search = search
         self._embedder = embedder
-        self._embeddings = self.embeddings = embeddings
+        self.embeddings = embeddings
         self._contexts = contexts
         self._clock = clock
 
@@ -189,7 +189,7 @@ class CachedRetriever:
 
     def _embed(self, tenant: str, policy: LayerPolicy, looks: list[Look]) -> Embed | None:
         """How the search shall embed; None for its own way."""
-        embeddings = self._embeddings
+        embeddings = self.embeddings
         if embeddings is None:
             looks.append(Look(EMBEDDING, UNNEEDED))
             return None
