@@ -7,10 +7,12 @@ from blocks.workspace import load_workspace
 from gateway.clock import SystemClock
 from tasks.alerts import alert
 from tasks.artifacts import markdown, markdown_table
+from tasks.cache_history import note_probe
 from tasks.cache_memory import Memory, memory
 from tasks.conversations import forget_turns
 from tasks.idempotency_keys import forget_keys
 from tasks.invalidation import CacheScope, Reason, Survey, sweep
+from tasks.warm_marks import forget_marks
 
 
 class InvalidateRequest(BaseModel):
@@ -35,6 +37,9 @@ def invalidate_cache(request: InvalidateRequest | None = None) -> Survey:
     tenant = request.tenant or (settings.tenant if narrowed else "")
     scope = CacheScope(tenant, request.prompt, request.version, request.document)
     survey = sweep(settings, clock, scope, dry_run=request.dry_run, probe=request.probe, seed=request.seed)
+    note_probe(settings, clock, "invalidate_cache", scope.tenant, "", survey.probed, survey.stale)
+    if not scope.everything and not request.dry_run and not request.document:
+        forget_marks(settings, scope.tenant, request.prompt)  # 'advance_canaries' warms again
     keys = forget_keys(settings, clock, dry_run=request.dry_run) if scope.everything else 0
     turns = forget_turns(settings, clock, dry_run=request.dry_run) if scope.everything else 0
     held = memory(settings)

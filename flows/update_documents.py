@@ -11,6 +11,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.settings import Settings
 from tasks.alerts import alert
 from tasks.artifacts import artifact_key, markdown, markdown_table
+from tasks.cache_history import note_probe
 from tasks.documents import (
     Pending,
     Refreshed,
@@ -70,6 +71,7 @@ def _refresh(
     lost = lost_questions(settings, clock, tenant, collection, documents, versions, request.top) if versions else []
     refreshed = answer_again(settings, tenant, collection, lost, request.budget_usd)
     refreshed = remove_orphans(settings, refreshed)
+    note_probe(settings, clock, "update_documents", tenant, collection, refreshed.checked, refreshed.stale)
     finished = note_refreshed(settings, waiting) if refreshed.done else []
     _show(refreshed, waiting, finished, embedded)
     if refreshed.stale:

@@ -1,4 +1,4 @@
-"""What advice about the cache goes by, measured: volume, diversity, freshness, prices, memory; from the ledger alone."""
+"""What advice about the cache goes by, from the ledger alone: volume, diversity, freshness, prices, memory."""
 
 from collections.abc import Sequence
 from typing import Any

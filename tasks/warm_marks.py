@@ -9,7 +9,7 @@ the state Redis: it also keeps a cache that is emptied again and again from cost
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -123,8 +123,8 @@ def forget_marks(settings: Settings, tenant: str, prompt: str = "") -> None:
 
 
 async def _read(gateway: Gateway, tenant: str, prompt: str) -> dict[str, float]:
-    found = await gateway.cache_redis.hgetall(_marks(tenant, prompt))
-    return {bytes(version).decode(): float(at) for version, at in found.items()}
+    found: Mapping[Any, Any] = await gateway.cache_redis.hgetall(_marks(tenant, prompt))
+    return {version.decode(): float(at) for version, at in found.items()}
 
 
 async def _claim(gateway: Gateway, tenant: str, prompt: str, version: str) -> bool:

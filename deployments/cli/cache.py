@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.cli import cache_advise, cache_stats, cache_warm
 from deployments.cli.ledger_access import open_ledger
 from gateway.errors import InvalidRequest
 
@@ -18,6 +19,9 @@ PROBE = 200
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The answer cache.", no_args_is_help=True)
     group.command("invalidate")(invalidate)
+    cache_stats.register(group)
+    cache_advise.register(group)
+    cache_warm.register(group)
     group.callback()(_only_groups)
     app.add_typer(group, name="cache")
 
@@ -52,6 +56,10 @@ def invalidate(
         scope = CacheScope(tenant or (settings.tenant if narrowed else ""), prompt, version, document)
         # The function inside the task: no run is made of it, and Prefect may be down.
         survey = sweep.fn(settings, SystemClock(), scope, dry_run=dry_run, probe=PROBE, seed=1)
+        if narrowed and not dry_run and not document:  # what a document grounded is warmed by update_documents
+            from tasks.warm_marks import forget_marks
+
+            forget_marks.fn(settings, scope.tenant, prompt)
     if as_json:
         typer.echo(json.dumps(as_plain(scope, survey), indent=2))
         return
