@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ def cold_and_warm(cold_ms: Sequence[float], warm_ms: Sequence[float]) -> bytes:
         ordered = sorted(values)
         shares = [(place + 1) / len(ordered) for place in range(len(ordered))]
         middle = ordered[(len(ordered) - 1) // 2]
-        axes.step(ordered, shares, where="post", color=colour, linewidth=2.5, label=f"{name}, median {middle:.3g} ms")
+        axes.step(ordered, shares, where="post", color=colour, linewidth=2.5, label=f"{name}, median {_ms(middle)} ms")
     axes.set_xscale("log")
     axes.set_xlabel("milliseconds until the answer")
     axes.set_ylabel("share of the questions")
     axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    _plain_numbers(axes)
     return _png(figure)
 
 
@@ -60,8 +62,9 @@ def memory_over_time(points: Sequence[tuple[float, int]], limit: int) -> bytes:
             "maxmemory", (0.01, limit / 1e6), xycoords=("axes fraction", "data"), va="bottom", color="#b2182b"
         )
     axes.set_ylabel("MB in the cache Redis")
+    axes.margins(y=0.12)
     axes.set_ylim(bottom=0)
-    figure.autofmt_xdate(rotation=0, ha="center")
+    _dates(axes)
     return _png(figure)
 
 
@@ -93,7 +96,7 @@ def _latency(axes: "Axes", stats: "CacheStats") -> None:
             [median, slow], [place, place], color=COLOURS.get(one.layer, "#444"), linewidth=6, solid_capstyle="butt"
         )
         axes.annotate(
-            f"{median:.3g} – {slow:.3g} ms",
+            f"{_ms(median)} – {_ms(slow)} ms",
             (slow, place),
             xytext=(6, 0),
             textcoords="offset points",
@@ -106,7 +109,8 @@ def _latency(axes: "Axes", stats: "CacheStats") -> None:
     axes.set_xscale("log")
     if rows:
         axes.set_xlim(right=8 * max(one.p95_ms or 1.0 for one in rows))
-    axes.set_title("latency by layer: median to 95th percentile", loc="left", fontsize=10)
+    _plain_numbers(axes)
+    axes.set_title("latency by layer: median to 95th percentile, milliseconds", loc="left", fontsize=10)
 
 
 def _money(axes: "Axes", stats: "CacheStats") -> None:
@@ -122,22 +126,41 @@ def _money(axes: "Axes", stats: "CacheStats") -> None:
         color=COLOURS["exact"],
         label="saved",
     )
-    axes.set_title(
-        f"money: ${float(stats.cost_usd):.4g} spent, ${float(stats.saved_usd):.4g} saved", loc="left", fontsize=10
-    )
+    axes.set_title(f"money: {_usd(stats.cost_usd)} spent, {_usd(stats.saved_usd)} saved", loc="left", fontsize=10)
     axes.set_ylabel("US dollars")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     _time_axis(axes, stats)
 
 
 def _time_axis(axes: "Axes", stats: "CacheStats") -> None:
+    _dates(axes)
+    axes.set_xlim(_moment(stats.since), _moment(stats.until))
+
+
+def _dates(axes: "Axes") -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     ticks = AutoDateLocator(maxticks=8, tz=UTC)
     axes.xaxis.set_major_locator(ticks)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(ticks, tz=UTC))
-    axes.set_xlim(_moment(stats.since), _moment(stats.until))
     axes.tick_params(labelsize=8)
+
+
+def _plain_numbers(axes: "Axes") -> None:
+    """1,000 instead of a power of ten."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def _usd(amount: Decimal) -> str:
+    """A dollar sign alone would begin a formula."""
+    return rf"\${amount:.4f}" if amount < 1 else rf"\${amount:,.2f}"
 
 
 def _running(values: Sequence[float]) -> list[float]:
