@@ -73,7 +73,7 @@ def _show(stats: CacheStats, facts: list[PromptFacts], advice: list[Advice]) -> 
     ]
     judged = [
         {"prompt": one.prompt, "version": one.version, "state": one.state, "judged": one.judged, "wrong": one.wrong}
-        | {"wrong at most": None if one.bound is None else f"{one.bound:.1%}"}
+        | {"wrong at most": f"{one.bound:.1%}"}
         for one in stats.wrong
     ]
     advised = [

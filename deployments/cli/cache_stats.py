@@ -70,9 +70,8 @@ def said(found: "CacheStats") -> list[str]:
         lines.append(f"Memory: {_size(found.memory.used)}{limit}, {found.memory.evicted} evicted since Redis started.")
     lines += [f"Warning: {one}" for one in found.warnings]
     for one in found.wrong:
-        share = "none judged" if one.share is None else f"{one.wrong} of {one.judged} judged hits wrong"
-        bound = "" if one.bound is None else f", at most {one.bound:.1%}"
-        lines.append(f"Semantic hits of {one.prompt} {one.version}: {share}{bound} ({one.state}).")
+        share = "none judged" if one.share is None else f"{one.wrong} of {one.judged} judged ones wrong"
+        lines.append(f"Semantic hits of {one.prompt} {one.version} ({one.state}): {share}, at most {one.bound:.1%}.")
     stale = found.stale
     if stale.probes:
         lines.append(f"Stale: {stale.found} incidents in {stale.probes} probes of {stale.probed} answers.")

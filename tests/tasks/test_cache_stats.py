@@ -10,10 +10,12 @@ from gateway.cache.memory import RedisMemory
 from gateway.clock import ManualClock
 from gateway.ledger.cache_reports import LATENCY_EDGES, LayerCount
 from gateway.settings import Settings
+from gateway.storage.models import SemanticPairRow, SemanticVerdictRow
 from tasks.cache_facts import prompt_facts
 from tasks.cache_history import KEPT_FOR, incidents, memory_points, note_memory, note_probe
 from tasks.cache_plots import cold_and_warm, memory_over_time, overview
 from tasks.cache_stats import BUCKETS, by_layer, cache_stats
+from tasks.wrong_hits import wrong_hits
 from tests.tasks.rows import NOW, add, call_row
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -106,3 +108,28 @@ def test_facts_of_a_prompt(settings: Settings, ledger: Engine) -> None:
     assert facts.with_user == 0.25
     assert facts.cost_per_call == pytest.approx(0.01)
     assert (facts.memory_growth, facts.incidents) == (None, 0)
+
+
+def test_wrong_hits_are_those_that_were_served_and_judged(ledger: Engine) -> None:
+    scope = {"tenant": "acme", "prompt": "help", "version": "1.0.0", "recipe": "r"}
+
+    def pair(name: str, **changes: Any) -> SemanticPairRow:
+        values: dict[str, Any] = {"asked": "a", "kept": "b", "similarity": 0.9, "served": True, "at": NOW}
+        return SemanticPairRow(id=name, **(scope | values | changes))
+
+    add(
+        ledger,
+        SemanticVerdictRow(**scope, state="serving", upper=0.02, max_wrong=0.03, updated_at=NOW),
+        SemanticVerdictRow(**(scope | {"version": "1.1.0"}), state="collecting", max_wrong=0.03, updated_at=NOW),
+        SemanticVerdictRow(**(scope | {"tenant": "other"}), state="serving", max_wrong=0.03, updated_at=NOW),
+        pair("right", correct=True),
+        pair("wrong", correct=False),
+        pair("waits"),
+        pair("shadow", served=False, correct=False),
+        pair("old", at=NOW - 100, correct=False),
+        pair("theirs", tenant="other", correct=False),
+    )
+    first, second = wrong_hits(ledger, "acme", "", NOW - 10)
+    assert (first.state, first.judged, first.wrong, first.share, first.bound) == ("serving", 2, 1, 0.5, 0.02)
+    assert (second.version, second.judged, second.share, second.bound) == ("1.1.0", 0, None, 1.0)
+    assert wrong_hits(ledger, "acme", "another", 0.0) == []
