@@ -54,5 +54,6 @@ def wrong_hits(engine: Engine, tenant: str, prompt: str, since: float) -> Sequen
     with reading(engine) as session:
         rows = session.execute(query).all()
     return [
-        WrongHits(name, version, recipe, state, *counts, bound) for name, version, recipe, state, bound, *counts in rows
+        WrongHits(name, version, recipe, state, judged=seen, wrong=bad, bound=bound)
+        for name, version, recipe, state, bound, seen, bad in rows
     ]
