@@ -24,7 +24,7 @@ from gateway.cache.semantic.shelf import Shelf
 from gateway.cache.semantic.verdicts import Verdict
 from gateway.clock import Clock
 from gateway.embedding.base import Embedder, Vectors
-from gateway.trail import Trail
+from gateway.trail import Look, Trail
 from gateway.types import (
     CachePolicy,
     Call,
@@ -77,6 +77,8 @@ class _Epochs(Protocol):
 class _Vectors(Protocol):
     @property
     def vectors(self) -> Vectors: ...
+    @property
+    def outcome(self) -> str: ...
 
 
 class _KeptVectors(Protocol):
@@ -96,6 +98,8 @@ class _Seen(Struct):
     picked: Near | None = None
     veto: str = ""
     probability: float = 1.0
+    embedded: Look | None = None
+    """Into the vectors that are kept, if it was asked."""
 
 
 class SemanticAnswers:
@@ -160,6 +164,8 @@ class SemanticAnswers:
         now = self._clock.monotonic()
         trail.passed(LAYER, begun, now)
         trail.looked(LAYER, rules.HIT if reply is not None else str(notes["state"]), now - begun)
+        if isinstance(trail.similar, _Seen) and trail.similar.embedded is not None:
+            trail.looks.append(trail.similar.embedded)
         return reply
 
     async def learn(self, call: Call, reply: Reply, trail: Trail, still_true: StillTrue) -> None:
@@ -207,7 +213,7 @@ class SemanticAnswers:
         notes["state"] = _state(policy, verdict)
         if not len(index):
             return None
-        seen.vector = await self._embed(question, seen.policy)
+        seen.vector = await self._embed(seen)
         near = await index.nearest(seen.vector, CANDIDATES, self._clock.now())
         choice = choose(question.text, near, self._veto)
         best = choice.best
@@ -302,12 +308,16 @@ class SemanticAnswers:
         pair = _pair_of(call, seen.question, picked, kept, seen.veto, seen.probability, served=False)
         record(structs.replace(pair, fresh_answer=reply.text, at=self._clock.now()))
 
-    async def _embed(self, question: Question, policy: CachePolicy) -> Vector:
+    async def _embed(self, seen: _Seen) -> Vector:
         """What retrieval asks for next is asked for in the same way, so that it is there already."""
+        question = seen.question
         if self._embeddings is None:
             vectors = await self._embedder.embed([question.text])
         else:
-            vectors = (await self._embeddings.embed(question.scope.tenant, [question.text], policy.embedding)).vectors
+            begun = self._clock.monotonic()
+            found = await self._embeddings.embed(question.scope.tenant, [question.text], seen.policy.embedding)
+            seen.embedded = Look("embedding", found.outcome, self._clock.monotonic() - begun)
+            vectors = found.vectors
         row: Vector = vectors[0]
         return row
 
@@ -319,7 +329,7 @@ class SemanticAnswers:
         if index is not None and index.expires_at(question.text) > now + lifetime / 2:
             return
         if vector is None:
-            vector = await self._embed(question, seen.policy)
+            vector = await self._embed(seen)
         if vector.any():
             await self._shelf.add(question.part, question.text, vector, now + lifetime)
 

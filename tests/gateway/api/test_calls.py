@@ -17,8 +17,12 @@ def explained(shop: Shop, call_id: str) -> dict[str, Any]:
 def test_a_miss_then_a_hit(shop: Shop) -> None:
     first, again = shop.ask().json(), shop.ask().json()
     miss, hit = explained(shop, first["id"]), explained(shop, again["id"])
-    assert miss["cache"] == {"layer": "none", "reason": "miss", "kept": "kept"}
-    assert hit["cache"] == {"layer": "exact", "reason": "hit", "kept": None}
+    reasons = first["promptyard"]["cache"]["reasons"]
+    assert miss["cache"] == {"layer": "none", "reason": "miss", "kept": "kept", "reasons": reasons}
+    assert (reasons["exact"], reasons["embedding"], reasons["context"]) == ("miss", "unneeded", "unneeded")
+    assert reasons["semantic"]
+    assert hit["cache"] == {"layer": "exact", "reason": "hit", "kept": None, "reasons": {"exact": "hit"}}
+    assert again["promptyard"]["cache"]["reasons"] == {"exact": "hit"}
     assert miss["route"]["prompt"] == shop.prompt
     assert (miss["route"]["version"], miss["route"]["arm"], miss["route"]["share_of_users"]) == ("1.0.0", "stable", 1.0)
     assert miss["money"]["cost_usd"] == first["promptyard"]["cost_usd"] > 0

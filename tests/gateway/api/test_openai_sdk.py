@@ -69,7 +69,8 @@ def test_a_managed_prompt_with_headers_that_say_the_same(shop: Shop) -> None:
     assert told is not None
     assert (told["prompt"], told["version"], told["arm"]) == (shop.prompt, "1.0.0", "stable")
     assert told["documents"] == [f"doc:{shop.prompt}/shipping@1"]
-    assert told["cache"] == {"layer": "none", "reason": "miss"}
+    assert (told["cache"]["layer"], told["cache"]["reason"]) == ("none", "miss")
+    assert {"exact", "semantic", "embedding", "context"} <= told["cache"]["reasons"].keys()
     assert told["call_id"] == answer.id == raw.headers["x-promptyard-call-id"]
     assert raw.headers["x-promptyard-prompt"] == f"{shop.prompt}@1.0.0"
     assert raw.headers["x-promptyard-cache"] == "none"
@@ -104,7 +105,8 @@ def test_the_same_question_again_is_answered_by_the_cache(shop: Shop) -> None:
     assert answer.id != first.id
     told = explained(answer)
     assert told is not None
-    assert (told["cache"], told["cost_usd"]) == ({"layer": "exact", "reason": "hit"}, 0)
+    assert told["cache"] == {"layer": "exact", "reason": "hit", "reasons": {"exact": "hit"}}
+    assert told["cost_usd"] == 0
 
 
 def test_a_version_asked_for_by_name_is_no_evidence(shop: Shop) -> None:

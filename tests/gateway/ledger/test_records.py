@@ -3,9 +3,18 @@
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from gateway.errors import ClientGone, PromptyardError, ProviderTimeout, StorageUnavailable
-from gateway.ledger.records import CallRecord, ScoreRecord, call_record, failure_record, question_of, score_record
+from gateway.ledger.records import (
+    CallRecord,
+    ScoreRecord,
+    call_record,
+    failure_record,
+    implied_layers,
+    question_of,
+    score_record,
+)
 from gateway.storage.models import CallRow, ScoreRow
 from gateway.trail import Trail
 from gateway.types import Attempt, Call, Cost, Layer, ModelRef, Passage, PromptVersion, RetrievalPolicy
@@ -38,6 +47,28 @@ def test_money_is_spent_once_and_unknown_stays_unknown(
 ) -> None:
     kept = call_record(answer(layer=layer, cost=Cost(price)), content=True)
     assert (kept.cost_usd, kept.saved_usd) == (cost, saved)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason", "said", "written"),
+    [
+        (Layer.EXACT, "hit", {"exact": "hit"}, False),
+        (Layer.LOCAL, "hit", {"local": "hit"}, False),
+        (Layer.NONE, "miss", {"exact": "miss"}, False),
+        (Layer.NONE, "miss", {"local": "miss"}, True),
+        (Layer.NONE, "miss", {"exact": "miss", "semantic": "shadow", "embedding": "hit"}, True),
+        (Layer.SEMANTIC, "hit", {"exact": "miss", "semantic": "hit"}, True),
+        (Layer.STALE, "all_providers_failed", {"exact": "expired"}, True),
+        (Layer.NONE, "", {}, False),
+    ],
+)
+def test_what_the_layers_said_can_be_told_from_a_record(
+    layer: Layer, reason: str, said: dict[str, str], written: bool
+) -> None:
+    given = structs.replace(answer(layer=layer), cache_reason=reason, layers=said)
+    kept = call_record(given, content=True, trail=Trail(call=given.call, begun=0.0))
+    assert ("layers" in kept.explanation) == written
+    assert kept.explanation.get("layers", implied_layers(kept.layer, kept.cache_reason)) == said
 
 
 def test_content_off_keeps_no_word_of_the_user_or_the_answer() -> None:

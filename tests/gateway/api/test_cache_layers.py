@@ -1,0 +1,91 @@
+"""Each answer says which layer gave it and why the others did not; what is kept is true on every worker."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.types import CachePlace, CachePolicy, LayerPolicy, SemanticMode, SemanticPolicy
+from tests.gateway.api.conftest import Shop
+from tests.gateway_stack import Stack, gateway_stack, prompt_version, unique
+
+NO_SEMANTIC = SemanticPolicy(mode=SemanticMode.OFF)
+NEAR = CachePolicy(local=LayerPolicy(on=True, ttl=30.0), semantic=NO_SEMANTIC)
+
+
+def open_with(stack: Stack, policy: CachePolicy) -> Shop:
+    tenant, prompt = unique("tenant"), unique("help")
+    stack.add(prompt_version(tenant, prompt, cache=policy))
+    key = stack.key(tenant)
+    shop = Shop(stack, tenant, prompt, key, stack.openai(key), stack.http(key))
+    shop.put("shipping", "Shipping times", "Parcels arrive within three days.")
+    return shop
+
+
+def told(shop: Shop, **more: Any) -> tuple[str, dict[str, str]]:
+    cache = shop.ask(**more).raise_for_status().json()["promptyard"]["cache"]
+    return cache["layer"], cache["reasons"]
+
+
+def test_a_prompt_with_a_memory_of_its_own_in_front(stack: Stack) -> None:
+    shop = open_with(stack, NEAR)
+    below = {"semantic": "off", "embedding": "unneeded", "context": "unneeded"}
+    assert told(shop) == ("none", {"local": "miss", "exact": "miss", **below})
+    assert told(shop) == ("exact", {"local": "miss", "exact": "hit"})
+    assert told(shop) == ("local", {"local": "hit"})
+    shop.put("shipping", "Shipping times", "Parcels arrive within two days.")
+    layer, reasons = told(shop)
+    assert (layer, reasons["local"], reasons["exact"]) == ("none", "epoch", "epoch")
+    assert "two days" in shop.answer()[0]
+    stories = stack.calls(shop.tenant)
+    assert [story.layer for story in stories][:3] == ["none", "exact", "local"]
+
+
+def test_a_prompt_that_keeps_its_answers_in_the_process_alone(stack: Stack) -> None:
+    shop = open_with(stack, replace(NEAR, place=CachePlace.PROCESS))
+    layer, reasons = told(shop)
+    assert (layer, reasons["local"], "exact" in reasons) == ("none", "miss", False)
+    assert told(shop) == ("local", {"local": "hit"})
+    assert told(shop, promptyard={"cache": "bypass"})[0] == "none"
+    explained = shop.http.get(f"/v1/calls/{_shipped(shop)}").json()["cache"]
+    assert (explained["layer"], explained["reasons"]) == ("local", {"local": "hit"})
+
+
+def test_a_change_that_leaves_the_grounding_is_said_to_be_revalidated(stack: Stack) -> None:
+    shop = open_with(stack, NEAR)
+    told(shop)
+    shop.put("returns", "Returns", "Thirty days for everything that was never worn.")
+    layer, reasons = told(shop)
+    assert (layer, reasons["exact"]) == ("exact", "revalidated")
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A gateway whose embedder is a provider's."""
+    with gateway_stack(tmp_path_factory.mktemp("remote"), embedder="openai") as running:
+        yield running
+
+
+@pytest.mark.integration
+def test_a_remote_embedder_is_asked_once_for_a_question(remote: Stack) -> None:
+    shop = open_with(remote, CachePolicy(semantic=NO_SEMANTIC))
+    before = remote.simulator.calls()
+    assert told(shop)[1] == {"exact": "miss", "semantic": "off", "context": "miss", "embedding": "miss"}
+    assert remote.simulator.calls() == before + 2  # the vector and the answer
+    # Another temperature is another answer to the same question.
+    assert told(shop, temperature=0.0, max_tokens=50)[1]["context"] == "hit"
+    assert remote.simulator.calls() == before + 3
+    shop.put("returns", "Returns", "Thirty days.")
+    after = remote.simulator.calls()
+    layer, reasons = told(shop)
+    assert (reasons["context"], reasons["embedding"]) == ("miss", "hit")
+    assert remote.simulator.calls() == after + (layer == "none")
+    other = open_with(remote, CachePolicy(semantic=NO_SEMANTIC))
+    assert told(other)[1]["embedding"] == "miss"
+
+
+def _shipped(shop: Shop) -> str:
+    call_id = str(shop.ask().json()["id"])
+    shop.stack.ship()
+    return call_id
