@@ -77,6 +77,10 @@ class Coalescer(Protocol):
         """A place in the flight under ``key``; the first one begins it."""
         ...
 
+    async def settle(self) -> None:
+        """Wait until nothing is under way."""
+        ...
+
 
 class Retrieved(Protocol):
     """Passages, best first; not ``fresh`` when they may be older than the epoch."""

@@ -92,6 +92,7 @@ class Sharing:
 
     async def settle(self) -> None:
         """Wait until what is done after answers is done."""
+        await self._coalescer.settle()
         while self._later:
             await asyncio.wait(list(self._later))
 
@@ -116,7 +117,7 @@ class Sharing:
         async def look() -> Reply | None:
             return (await self._cache.find(call)).reply
 
-        work = Work(make=make, keep=keep, look=look, aloud=aloud, fresh=call.cache is CacheMode.REFRESH)
+        work = Work(make=make, keep=keep, look=look, fresh=call.cache is CacheMode.REFRESH)
         return self._coalescer.board(_flight(self._cache.key(call), call), work, shared)
 
     def _may_share(self, call: Call) -> bool:
@@ -131,7 +132,7 @@ class Sharing:
     async def _get_off(self, seat: Seat, trail: Trail) -> None:
         """The caller has left: who ends a flight books it, and what goes on for other workers is booked later."""
         left = await seat.leave()
-        if left is Left.ENDED:
+        if left is Left.ENDED or seat.flight.landed:
             _book(seat.flight, trail)
         elif left is Left.GOES_ON_ELSEWHERE:
             trail.left = seat.flight

@@ -61,7 +61,6 @@ class Work(Struct, frozen=True):
     make: Callable[[Flight], Awaitable[None]]
     keep: Callable[[], Awaitable[bool]]
     look: Callable[[], Awaitable[Reply | None]]
-    aloud: bool = False
     fresh: bool = False
 
 
@@ -100,6 +99,11 @@ class Coalescer:
 
     def __contains__(self, key: str) -> bool:
         return key in self._flights
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way, what is kept after an answer included."""
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
 
     def __len__(self) -> int:
         return len(self._running)
@@ -184,7 +188,7 @@ class Coalescer:
         holders: set[str] = set()
         landed_too = False
         while len(holders) <= MOST_TAKEOVERS and loop.time() < until:
-            standing = await leases.ask(flight.key, aloud=work.aloud, landed_too=landed_too)
+            standing = await leases.ask(flight.key, landed_too=landed_too)
             if not isinstance(standing, Taken):
                 if holders:
                     flight.begin_again()

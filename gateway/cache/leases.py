@@ -22,8 +22,7 @@ from gateway.storage.redis_line import Script
 from gateway.storage.redis_store import REDIS_TROUBLE
 
 LEASE_SECONDS = 3.0
-"""Without news of its holder a flight is taken over after this long."""
-RENEW_EVERY = 1.0
+"""Without news of its holder a flight is taken over after this long; a holder renews it three times as often."""
 LANDED_SECONDS = 1.0
 """How long a flight that has landed tells latecomers, who missed its answer in the cache, to look again."""
 _LISTEN_AGAIN_AFTER = 0.5
@@ -34,7 +33,7 @@ _GRANTED, _LANDED = 1, 2
 log = logging.getLogger(__name__)
 
 # A holder is "<channel>|<token>". KEYS: lease, list of followers. ARGV: holder, lifetime in ms, own channel, what to
-# tell the holder (empty: nothing), '1' to take a lease that has landed too.
+# tell the holder, '1' to take a lease that has landed too.
 _ASK = Script("""
 local held = redis.call('GET', KEYS[1])
 if not held or (held == 'landed' and ARGV[5] == '1') then
@@ -45,7 +44,8 @@ end
 if held == 'landed' then return {2, 0, ''} end
 redis.call('SADD', KEYS[2], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], 20 * ARGV[2])
-if ARGV[4] ~= '' then redis.call('PUBLISH', string.match(held, '^(.-)|'), ARGV[4]) end
+local channel = string.match(held, '^(.-)|')
+if channel then redis.call('PUBLISH', channel, ARGV[4]) end
 return {0, redis.call('PTTL', KEYS[1]), held}
 """)
 # KEYS: lease. ARGV: holder, lifetime in ms. A lease that was evicted is taken anew, if nobody else has it by now.
@@ -88,10 +88,10 @@ class Leases(Protocol):
         """Who is told of messages to this worker."""
         ...
 
-    async def ask(self, flight: str, *, aloud: bool = False, landed_too: bool = False) -> Lease | Taken | None:
+    async def ask(self, flight: str, *, landed_too: bool = False) -> Lease | Taken | None:
         """The right to work, or who has it; None: nobody can be asked, everybody works for himself.
 
-        ``aloud``: the holder is asked to tell the answer as it goes. ``landed_too``: work again although it has landed.
+        Who has it is told that somebody here listens. ``landed_too``: work again although it has landed.
         """
         ...
 
@@ -110,7 +110,8 @@ class RedisLeases:
     Keys are ``py:f:{<scope>}:...``: ``flight`` brings the braces. While messages cannot be heard nothing is shared.
     """
 
-    def __init__(self, redis: Redis, line: Line, *, instance: str) -> None:
+    def __init__(self, redis: Redis, line: Line, *, instance: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._lease_ms = int(lease_seconds * 1000)
         self._redis = redis
         self._line = line
         self._channel = f"py:flights:{instance}"
@@ -139,14 +140,14 @@ class RedisLeases:
     def listen(self, hear: Callable[[Message], None]) -> None:
         self._hear = hear
 
-    async def ask(self, flight: str, *, aloud: bool = False, landed_too: bool = False) -> Lease | Taken | None:
+    async def ask(self, flight: str, *, landed_too: bool = False) -> Lease | Taken | None:
         if not self._listening.is_set() or len(self._held) >= _MOST_HELD:
             return None
         holder = f"{self._channel}|{secrets.token_hex(8)}"
-        join = encode(Message(JOIN, flight, self._channel)) if aloud else b""
+        join = encode(Message(JOIN, flight, self._channel))
         try:
             code, ms, held = await self._line.run(
-                _ASK, _keys(flight), [holder, _ms(LEASE_SECONDS), self._channel, join, "1" if landed_too else ""]
+                _ASK, _keys(flight), [holder, self._lease_ms, self._channel, join, "1" if landed_too else ""]
             )
         except REDIS_TROUBLE:
             return None
@@ -162,7 +163,7 @@ class RedisLeases:
             del self._held[lease.flight]
         try:
             waiting = await self._line.run(
-                _LEAVE, _keys(lease.flight), [lease.holder, _ms(LANDED_SECONDS) if landed else 0]
+                _LEAVE, _keys(lease.flight), [lease.holder, int(LANDED_SECONDS * 1000) if landed else 0]
             )
         except REDIS_TROUBLE:
             return set(lease.listeners)
@@ -179,9 +180,9 @@ class RedisLeases:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_EVERY)
+            await asyncio.sleep(self._lease_ms / 3000)
             for lease in list(self._held.values()):
-                asked = self._line.run(_RENEW, _keys(lease.flight)[:1], [lease.holder, _ms(LEASE_SECONDS)])
+                asked = self._line.run(_RENEW, _keys(lease.flight)[:1], [lease.holder, self._lease_ms])
                 asked.add_done_callback(_seen)
 
     async def _listen(self) -> None:
@@ -217,7 +218,3 @@ def _seen(done: "asyncio.Future[object]") -> None:
 
 def _keys(flight: str) -> list[str]:
     return [f"py:f:{flight}", f"py:f:{flight}:w"]
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

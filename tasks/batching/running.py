@@ -80,6 +80,9 @@ class _Announcing:
             self._gathering.left_out(trail.call.id)
         return self._flights.board(key, work, trail)
 
+    async def settle(self) -> None:
+        await self._flights.settle()
+
 
 def _pipeline(gateway: Gateway, retriever: Retriever, gathering: Gathering) -> Pipeline:
     return lay_path(

@@ -144,6 +144,8 @@ class World:
     meanwhile: list[tuple[str, str]] = field(default_factory=list)
     """Changes (text, epoch) that happen while the provider answers, one an answer."""
     gate: asyncio.Event | None = None
+    pause: asyncio.Event | None = None
+    """What a stream waits for after each piece."""
     fail_at_once: bool = False
     rounds: list[Reply] = field(default_factory=list)
     """What a stream says, one round of tools after the other."""
@@ -217,6 +219,8 @@ class World:
             raise self.replies[0]  # type: ignore[misc]
         for piece in ("Thirty", " days."):
             yield Delta(delta={"content": piece})
+            if self.pause is not None:
+                await self.pause.wait()
         if self.replies and isinstance(self.replies[0], Exception):
             raise self.replies[0]
         yield Delta(reply=reply())
@@ -330,6 +334,13 @@ def pipeline(world: World, table: RoutingTable | None = None, **bounds: float) -
     )
 
 
+async def answered(answering: Pipeline, call: Call) -> Answer:
+    """The answer, when all that is done after it is done."""
+    answer = await answering.answer(call)
+    await answering.settle()
+    return answer
+
+
 async def test_a_call_takes_the_time_that_is_configured_or_its_prompts_own() -> None:
     world = World()
     answering = pipeline(world, first_token_timeout=3, total_timeout=7)
@@ -342,14 +353,14 @@ async def test_earlier_turns_stand_before_the_question_and_later_messages_after_
     world = World()
     old = ({"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "How can I help?"})
     used = {"role": "tool", "tool_call_id": "1", "content": "42"}
-    await pipeline(world).answer(structs.replace(ask(), history=old, messages=(used,)))
+    await answered(pipeline(world), structs.replace(ask(), history=old, messages=(used,)))
     said = [message["content"] for message in world.asked[0].messages]
     assert said == ["Answer from:\nReturns: 30 days.", "Hello!", "How can I help?", "How long?", "42"]
 
 
 async def test_a_miss_is_grounded_asked_kept_and_recorded_with_provenance() -> None:
     world = World()
-    answer = await pipeline(world).answer(ask())
+    answer = await answered(pipeline(world), ask())
     assert [m["content"] for m in world.asked[0].messages] == ["Answer from:\nReturns: 30 days.", "How long?"]
     assert world.asked[0].chain == VERSION.chain
     assert (answer.layer, answer.paid_usd, answer.saved_usd) == (Layer.NONE, Decimal("0.5"), Decimal(0))
@@ -389,7 +400,7 @@ async def test_a_change_elsewhere_leaves_the_answer_standing_and_no_younger() ->
 
 async def test_an_answer_in_flight_is_made_again_when_its_documents_change() -> None:
     world = World(meanwhile=[("Returns: 45 days.", "e2")])
-    answer = await pipeline(world).answer(ask())
+    answer = await answered(pipeline(world), ask())
     assert [m.messages[0]["content"] for m in world.asked] == [
         "Answer from:\nReturns: 30 days.",
         "Answer from:\nReturns: 45 days.",
@@ -400,7 +411,7 @@ async def test_an_answer_in_flight_is_made_again_when_its_documents_change() -> 
 async def test_an_answer_that_cannot_keep_up_with_its_documents_is_not_served() -> None:
     world = World(meanwhile=[(f"Returns: {n} days.", f"e{n}") for n in range(40, 50)])
     with pytest.raises(DocumentsChanging):
-        await pipeline(world).answer(ask())
+        await answered(pipeline(world), ask())
     assert (len(world.asked), world.kept) == (MAX_REMAKES, {})
     assert world.trails[0].cost().usd == Decimal("0.5") * MAX_REMAKES
 
@@ -409,7 +420,7 @@ async def test_an_answer_that_cannot_keep_up_with_its_documents_is_not_served() 
 @pytest.mark.parametrize("after", ["", "e2"], ids=["another write under way", "all acknowledged"])
 async def test_an_answer_in_flight_is_checked_whenever_a_write_may_have_been_under_way(before: str, after: str) -> None:
     world = World(epoch=before, meanwhile=[("Returns: 45 days.", after)])
-    answer = await pipeline(world).answer(ask())
+    answer = await answered(pipeline(world), ask())
     assert (answer.reply.text, len(world.asked)) == ("answer 2", 2)
     assert "45 days" in world.asked[1].messages[0]["content"]
     assert bool(world.kept) is bool(after)
@@ -428,7 +439,7 @@ async def test_a_stream_is_checked_once_more_before_its_first_byte() -> None:
 @pytest.mark.parametrize("changes", [{"epoch": ""}, {"fresh": False}], ids=["unknown epoch", "old index"])
 async def test_nothing_is_kept_when_freshness_cannot_be_known(changes: dict[str, Any]) -> None:
     world = World(**changes)
-    answer = await pipeline(world).answer(ask())
+    answer = await answered(pipeline(world), ask())
     assert answer.reply.text == "answer 1"
     assert world.kept == {}
 
@@ -524,21 +535,21 @@ async def test_what_cannot_be_routed_is_refused_before_anything_happens(
 ) -> None:
     world = World()
     with pytest.raises(error):
-        await pipeline(world).answer(ask(**changes))
+        await answered(pipeline(world), ask(**changes))
     assert (world.asked, world.records) == ([], [])
 
 
 async def test_a_failed_chain_is_recorded_as_failed_and_not_kept() -> None:
     world = World(replies=[ProviderTimeout("too slow")])
     with pytest.raises(ProviderTimeout):
-        await pipeline(world).answer(ask())
+        await answered(pipeline(world), ask())
     assert (world.records, world.kept) == ([("failed", "provider_timeout")], {})
 
 
 async def test_what_nobody_foresaw_is_recorded_without_its_message() -> None:
     world = World(replies=[RuntimeError("a secret")])
     with pytest.raises(RuntimeError):
-        await pipeline(world).answer(ask())
+        await answered(pipeline(world), ask())
     assert world.records == [("failed", "internal_error")]
 
 
@@ -562,11 +573,12 @@ async def test_a_cut_stream_is_failed_and_not_kept() -> None:
 
 
 async def test_a_client_that_leaves_is_recorded_once() -> None:
-    world = World()
+    world = World(pause=asyncio.Event())
     pieces = pipeline(world).stream(ask(stream=True))
     await anext(pieces)
     await pieces.aclose()
     assert (world.records, world.kept) == ([("failed", "client_gone")], {})
+    world.pause = None
     finished = pipeline(world).stream(ask(stream=True))
     async for piece in finished:
         if isinstance(piece, Answer):
@@ -576,7 +588,10 @@ async def test_a_client_that_leaves_is_recorded_once() -> None:
 
 
 async def everything(pieces: AsyncGenerator[Delta | Answer, None]) -> list[Delta | Answer]:
-    return [piece async for piece in pieces]
+    said = [piece async for piece in pieces]
+    for _ in range(20):  # what is kept is kept after the last piece
+        await asyncio.sleep(0)
+    return said
 
 
 # --- limits, money, tools, providers that are down
@@ -585,7 +600,7 @@ async def everything(pieces: AsyncGenerator[Delta | Answer, None]) -> list[Delta
 async def test_a_refused_call_asks_nobody_and_is_not_in_the_ledger() -> None:
     world = World(refusal=RateLimited("too many", retry_after=3))
     with pytest.raises(RateLimited):
-        await pipeline(world).answer(ask())
+        await answered(pipeline(world), ask())
     assert (world.asked, world.records, world.money) == ([], [("refused", "rate_limited")], [])
 
 
@@ -618,13 +633,24 @@ async def test_money_stays_reserved_until_it_expires_when_nobody_knows_what_was_
 
 
 async def test_a_client_that_leaves_a_stream_costs_an_unknown_sum_of_a_known_provider() -> None:
-    world = World()
+    world = World(pause=asyncio.Event())
     pieces = pipeline(world).stream(ask(stream=True))
     await anext(pieces)
     await pieces.aclose()
     [trail] = world.trails
     assert (trail.asked, trail.cost().usd) == (ModelRef("openai", "small"), None)
     assert world.money == ["reserved", "settled 2 0.5"]  # "Thirty": nobody spends without bound by leaving early
+
+
+async def test_a_client_that_leaves_when_all_was_said_costs_what_it_cost() -> None:
+    """The upstream is read ahead of its reader."""
+    world = World()
+    pieces = pipeline(world).stream(ask(stream=True))
+    await anext(pieces)
+    await pieces.aclose()
+    [trail] = world.trails
+    assert trail.cost().usd == Decimal("0.5")
+    assert (world.records, world.money) == ([("failed", "client_gone")], ["reserved", "settled 10 0.5"])
 
 
 async def test_a_stream_that_was_cut_counts_for_limits_what_it_said() -> None:
@@ -733,7 +759,7 @@ TOOLED_TABLE = RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(ST
 
 async def test_registered_tools_are_executed_and_the_model_asked_again() -> None:
     world = World(replies=[wants("lookup"), wants("lookup", "lookup"), reply("It is 42.")])
-    answer = await pipeline(world, TOOLED_TABLE).answer(ask())
+    answer = await answered(pipeline(world, TOOLED_TABLE), ask())
     assert (answer.reply.text, answer.reply.usage) == ("It is 42.", Usage(300, 30))
     assert answer.paid_usd == Decimal("1.5")
     assert [message["role"] for message in world.asked[2].messages[2:]] == [
@@ -745,20 +771,20 @@ async def test_registered_tools_are_executed_and_the_model_asked_again() -> None
 
 async def test_an_answer_from_tools_that_say_something_else_each_time_is_not_kept() -> None:
     world = World(replies=[wants("dice"), reply("A six.")])
-    await pipeline(world, TOOLED_TABLE).answer(ask())
+    await answered(pipeline(world, TOOLED_TABLE), ask())
     assert world.kept == {}
 
 
 async def test_tool_rounds_are_bounded() -> None:
     world = World(replies=[wants("lookup") for _ in range(50)])
-    await pipeline(world, TOOLED_TABLE).answer(ask())
+    await answered(pipeline(world, TOOLED_TABLE), ask())
     assert len(world.asked) == MAX_TOOL_ROUNDS + 1
     assert world.asked[-1].params["tool_choice"] == "none"
 
 
 async def test_tools_of_the_caller_are_the_callers() -> None:
     world = World(replies=[wants("lookup", "theirs")])
-    answer = await pipeline(world, TOOLED_TABLE).answer(ask())
+    answer = await answered(pipeline(world, TOOLED_TABLE), ask())
     assert len(world.asked) == 1
     assert len(answer.reply.message["tool_calls"]) == 2
 
@@ -782,7 +808,7 @@ async def test_an_answer_made_from_a_tools_error_is_not_kept(streaming: bool) ->
 
 async def test_what_a_tool_found_is_provenance_beside_what_was_retrieved() -> None:
     world = World(replies=[wants("search"), reply("Thirty.")])
-    answer = await pipeline(world, TOOLED_TABLE).answer(ask())
+    answer = await answered(pipeline(world, TOOLED_TABLE), ask())
     assert answer.reply.documents == ("doc:faq/returns@17", "doc:faq/found@17")
 
 
@@ -809,7 +835,7 @@ async def test_a_raw_call_that_is_made_again_asks_the_same() -> None:
         meanwhile=[("Returns: 30 days.", "e2")],
         replies=[wants("search"), reply("Old."), wants("search"), reply("New.")],
     )
-    answer = await pipeline(world).answer(structs.replace(raw, tools=("search",)))
+    answer = await answered(pipeline(world), structs.replace(raw, tools=("search",)))
     assert (answer.reply.text, len(world.asked)) == ("New.", 4)
     assert [request.messages[0]["content"] for request in world.asked] == ["Hi"] * 4
 
@@ -820,7 +846,7 @@ async def test_a_raw_call_that_is_made_again_asks_the_same() -> None:
 async def test_a_callers_tool_cannot_take_the_name_of_a_registered_one(theirs: Any) -> None:
     world = World()
     with pytest.raises(InvalidRequest):
-        await pipeline(world, TOOLED_TABLE).answer(ask(params={"tools": theirs}))
+        await answered(pipeline(world, TOOLED_TABLE), ask(params={"tools": theirs}))
     assert world.asked == []
 
 
