@@ -12,8 +12,18 @@ from typing import Any
 
 from rich.console import Console
 
-SECONDS = {"hot": 3.0, "overhead": 15.0, "sustained": 300.0, "chaos": 5.0, "batching": 10.0}
-"""What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way."""
+SECONDS = {
+    "hot": 3.0,
+    "overhead": 15.0,
+    "sustained": 300.0,
+    "chaos": 5.0,
+    "batching": 10.0,
+    "freshness": 60.0,
+    "stampede": 3.0,
+    "day": 60.0,
+}
+"""What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way, and
+how long documents change."""
 
 _WIDE = 132
 

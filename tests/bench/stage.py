@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,14 +106,16 @@ def start_upstream(closing: contextlib.ExitStack, latency_ms: float) -> tuple[st
 
 
 @contextlib.contextmanager
-def stage(directory: Path, providers: str, **changes: Any) -> Iterator[Stage]:
+def stage(
+    directory: Path, providers: str, *, cache_role: Sequence[str] = CACHE_ROLE, **changes: Any
+) -> Iterator[Stage]:
     """Everything but the gateways. ``providers`` is the upstream's address; ``changes`` are fields of ``Settings``.
 
     What bounds calls is as users have it, unless it is changed.
     """
     changes = {"chain": ChainSettings.model_validate({}), "redis_timeout": 0.25, "sql_timeout": 5.0} | changes
     with contextlib.ExitStack() as closing:
-        cache = start_redis(directory / "cache", *CACHE_ROLE)
+        cache = start_redis(directory / "cache", *cache_role)
         closing.callback(cache.stop)
         state = start_redis(directory / "state", *STATE_ROLE)
         closing.callback(state.stop)
