@@ -92,7 +92,9 @@ class Settings(BaseSettings, SqlSettings):
     cache_redis_url: str = Field("redis://127.0.0.1:6379/0", description="Answers; may be emptied at any moment.")
     state_redis_url: str = Field("redis://127.0.0.1:6380/0", description="Routing, epochs, limits; noeviction and AOF.")
     redis_timeout: float = Field(0.25, gt=0, description="Seconds a Redis command may take before we go on without it.")
-    redis_connections: int = Field(64, ge=1)
+    redis_connections: int = Field(
+        64, ge=8, description="Connections per worker to each Redis, or each node; some are kept for subscriptions."
+    )
 
     openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=AliasChoices("OPENAI_API_KEY"))
     openai_base_url: str = Field(

@@ -50,6 +50,10 @@ class Cluster:
         running = [server for server in self.masters if server.running]
         _until(lambda: all(_knows(server, f"cluster_state:{state}") for server in running))
 
+    def crossed(self) -> bool:
+        """Whether anybody has asked, since the start of any node, for keys of several slots at once."""
+        return any(_says(server, "errorstats", "CROSSSLOT") for server in self.masters if server.running)
+
     def stop(self) -> None:
         for server in (*self.replicas, *self.masters):
             server.stop()

@@ -34,9 +34,10 @@ def on_cluster(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def clustered(on_cluster: Stack) -> Iterator[Shop]:
+def clustered(on_cluster: Stack, cluster: Cluster) -> Iterator[Shop]:
     shop = open_shop(on_cluster, unique("tenant"), unique("help"))
     yield shop
+    assert not cluster.crossed()
     shop.openai.close()
     shop.http.close()
 
