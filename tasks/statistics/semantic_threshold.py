@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
+Floats = NDArray[np.float64]
+
 _MOST_POINTS = 60
+_ROUNDING = 1e-9
 _TWO_SIDED = 0.95
 
 
@@ -88,21 +91,15 @@ def fit_threshold(
     weights = np.array([1.0 / pair.probability for pair in ordered])
     wrong = np.array([not pair.right for pair in ordered], dtype=np.float64)
     asked = float(questions) if questions is not None else float(weights.sum())
-    curve: list[CurvePoint] = []
-    chosen: float | None = None
-    least_upper = 1.0
-    for last in _places(similarity):
-        point, upper = _point(similarity[last], weights[: last + 1], wrong[: last + 1], asked, confidence)
-        curve.append(point)
-        least_upper = min(least_upper, upper)
-        if upper <= max_wrong:
-            chosen = point.threshold
-    if chosen is not None:
-        return ThresholdFit(chosen, tuple(curve), len(pairs), "")
+    ends = _ends(similarity)
+    curve, uppers = _curve(similarity, weights, wrong, ends, asked, confidence)
+    earning = np.flatnonzero(uppers <= max_wrong)
+    if earning.size:
+        return ThresholdFit(curve[int(earning[-1])].threshold, curve, len(pairs), "")
     reason = (
-        f"at no threshold are fewer than {max_wrong:.2%} wrong with confidence: the best bound is {least_upper:.2%}"
+        f"at no threshold are fewer than {max_wrong:.2%} wrong with confidence: the best bound is {uppers.min():.2%}"
     )
-    return ThresholdFit(None, tuple(curve), len(pairs), reason)
+    return ThresholdFit(None, curve, len(pairs), reason)
 
 
 def least_pairs(max_wrong: float, confidence: float = 0.95) -> int:
@@ -110,49 +107,61 @@ def least_pairs(max_wrong: float, confidence: float = 0.95) -> int:
     return int(np.ceil(np.log(1.0 - confidence) / np.log1p(-max_wrong)))
 
 
-def _places(similarity: NDArray[np.float64]) -> list[int]:
-    """Where candidates end: the last of equal similarities, thinned out evenly over the pairs."""
-    ends = np.flatnonzero(np.append(similarity[:-1] > similarity[1:], True))
-    if ends.size <= _MOST_POINTS:
-        return [int(end) for end in ends]
-    wanted = np.linspace(0, similarity.size - 1, _MOST_POINTS)
-    return sorted({int(ends[min(np.searchsorted(ends, place), ends.size - 1)]) for place in wanted})
-
-
-def _point(
-    threshold: float, weights: NDArray[np.float64], wrong: NDArray[np.float64], asked: float, confidence: float
-) -> tuple[CurvePoint, float]:
-    """The point of the curve, and the one-sided upper bound on the share of wrong hits."""
-    total = float(weights.sum())
-    effective = total**2 / float((weights**2).sum())
-    rate = float((weights * wrong).sum()) / total
-    low, high = _interval(rate * effective, effective, _TWO_SIDED)
-    hit_rate = min(1.0, total / asked)
-    hit_low, hit_high = _interval(hit_rate * asked * effective / total, asked * effective / total, _TWO_SIDED)
-    point = CurvePoint(
-        threshold=float(threshold),
-        hits=int(weights.size),
-        wrong=int(wrong.sum()),
-        precision=1.0 - rate,
-        precision_low=1.0 - high,
-        precision_high=1.0 - low,
-        hit_rate=hit_rate,
-        hit_rate_low=hit_low,
-        hit_rate_high=hit_high,
-    )
-    return point, clopper_pearson_upper(rate * effective, effective, confidence)
-
-
 def clopper_pearson_upper(count: float, of: float, confidence: float) -> float:
     """The one-sided upper bound on a share of which ``count`` of ``of`` were seen (both may be effective sizes)."""
-    return 1.0 if count >= of else float(beta.ppf(confidence, count + 1.0, of - count))
+    return float(_uppers(np.array([count]), np.array([of]), confidence)[0])
 
 
 def clopper_pearson_lower(count: float, of: float, confidence: float) -> float:
     """The one-sided lower bound on a share of which ``count`` of ``of`` were seen (both may be effective sizes)."""
-    return 0.0 if count <= 0.0 else float(beta.ppf(1.0 - confidence, count, of - count + 1.0))
+    return 1.0 - clopper_pearson_upper(of - count, of, confidence)
 
 
-def _interval(count: float, of: float, confidence: float) -> tuple[float, float]:
-    tail = (1.0 + confidence) / 2.0
-    return clopper_pearson_lower(count, of, tail), clopper_pearson_upper(count, of, tail)
+def _uppers(counts: Floats, of: Floats, confidence: float) -> Floats:
+    # Effective sizes carry rounding errors: a count that is all of them, but for these, leaves no room above.
+    rest = of - counts
+    bounds = beta.ppf(confidence, counts + 1.0, np.maximum(rest, _ROUNDING))
+    return np.where(rest <= _ROUNDING, 1.0, bounds)
+
+
+def _ends(similarity: Floats) -> NDArray[np.intp]:
+    """Where candidates end: the last of equal similarities, thinned out evenly over the pairs."""
+    ends = np.flatnonzero(np.append(similarity[:-1] > similarity[1:], True))
+    if ends.size <= _MOST_POINTS:
+        return ends
+    wanted = np.linspace(0, similarity.size - 1, _MOST_POINTS)
+    return np.unique(ends[np.minimum(np.searchsorted(ends, wanted), ends.size - 1)])
+
+
+def _curve(
+    similarity: Floats, weights: Floats, wrong: Floats, ends: NDArray[np.intp], asked: float, confidence: float
+) -> tuple[tuple[CurvePoint, ...], Floats]:
+    """The points, and the one-sided upper bound on the share of wrong hits at each; shape (points,)."""
+    total = np.cumsum(weights)[ends]
+    effective = total**2 / np.cumsum(weights**2)[ends]
+    rate = np.clip(np.cumsum(weights * wrong)[ends] / total, 0.0, 1.0)
+    hit_rate = np.minimum(1.0, total / asked)
+    asked_effective = asked * effective / total
+    low, high = _intervals(rate, effective)
+    hit_low, hit_high = _intervals(hit_rate, asked_effective)
+    wrongs = np.cumsum(wrong)[ends]
+    points = tuple(
+        CurvePoint(
+            threshold=float(similarity[end]),
+            hits=int(end) + 1,
+            wrong=int(wrongs[at]),
+            precision=float(1.0 - rate[at]),
+            precision_low=float(1.0 - high[at]),
+            precision_high=float(1.0 - low[at]),
+            hit_rate=float(hit_rate[at]),
+            hit_rate_low=float(hit_low[at]),
+            hit_rate_high=float(hit_high[at]),
+        )
+        for at, end in enumerate(ends)
+    )
+    return points, _uppers(rate * effective, effective, confidence)
+
+
+def _intervals(rate: Floats, of: Floats) -> tuple[Floats, Floats]:
+    tail = (1.0 + _TWO_SIDED) / 2.0
+    return 1.0 - _uppers((1.0 - rate) * of, of, tail), _uppers(rate * of, of, tail)

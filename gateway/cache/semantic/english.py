@@ -100,7 +100,7 @@ upload/download upper/lower upstairs/downstairs useful/useless valid/invalid ver
 victory/defeat visible/hidden win/lose winner/loser winter/summer with/without work/break
 """
 
-_SWAPPED = "to/from from/to before/after after/before for/against with/from by/from my/your your/my his/her me/you"
+_SWAPPED = "to/from for/from before/after for/against with/from by/from my/your his/her me/you"
 
 
 def _both_ways(pairs: str) -> Mapping[str, frozenset[str]]:
