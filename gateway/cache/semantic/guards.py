@@ -109,6 +109,8 @@ def _word_was_substituted(one: Reading, other: Reading) -> bool:
         return True
     left, right = ([word for word in map(stem_of, part) if word not in EMPTY_STEMS] for part in (mine, theirs))
     left, right = [word for word in left if word not in right], [word for word in right if word not in left]
+    if len(mine) == len(theirs) == 1 and bool(left) != bool(right):
+        return True
     return bool(left and right) and not (len(left) == len(right) == 1 and _alike(left[0], right[0]))
 
 

@@ -83,8 +83,10 @@ def _word(token: str) -> str:
     low = SYMBOLS.get(low, low)
     if low.endswith("'s"):
         low = low[:-2]
-    low = low.replace("'", "")
-    return SAME_NAME.get(low, low)
+    plain = low.replace("'", "")
+    if low.endswith("n't") and plain not in NEGATORS:
+        return "not"
+    return SAME_NAME.get(plain, plain)
 
 
 @lru_cache(maxsize=20_000)
