@@ -23,7 +23,7 @@ from gateway.storage.upsert import insert_or_replace
 from gateway.types import Origin, PromptVersion
 from tasks.evaluators.judge import judge_messages, read_judgement
 from tasks.invalidation import active_versions
-from tasks.llm import LlmCall, client, complete
+from tasks.llm import LlmCall, client
 from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.semantic_decision import Pair, Standing, State, decide
@@ -199,7 +199,9 @@ def _judge(
         for place in asking
     ]
     cost = 0.0
-    for place, result in zip(asking, complete(settings, calls, spec.background) if calls else (), strict=True):
+    for place, result in zip(
+        asking, client(settings).complete(calls, background=spec.background) if calls else (), strict=True
+    ):
         if result.answer is None:
             continue
         cost += float(result.answer.paid_usd or 0)

@@ -64,7 +64,7 @@ def _row(line: bytes) -> _Row:
     if envelope.kind == CALL:
         values["attempts"] = msgspec.to_builtins(values["attempts"])
     for name, length in _LENGTHS[envelope.kind].items():
-        if len(values[name]) > length:
+        if len(values.get(name, "")) > length:  # what only the control plane writes is not in the record
             values[name] = values[name][:length]
     return _Row(envelope.kind, values, line)
 

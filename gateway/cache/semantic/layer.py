@@ -87,6 +87,7 @@ class _KeptVectors(Protocol):
 
 class _Verdicts(Protocol):
     async def of(self, scope: SemanticScope) -> Verdict | None: ...
+    def forget(self) -> None: ...
 
 
 class _Seen(Struct):
@@ -130,7 +131,7 @@ class SemanticAnswers:
         self._epochs = epochs
         self._embedder = embedder
         self._shelf = shelf
-        self._verdicts = verdicts
+        self.verdicts = verdicts
         self._compared = compared
         self._reworded = reworded
         self._record = record
@@ -205,7 +206,7 @@ class SemanticAnswers:
         question, policy = seen.question, seen.policy.semantic
         notes["embedder"] = self._embedder.name
         notes[LEXICAL] = is_lexical(self._embedder.name)
-        verdict = await self._verdicts.of(question.scope) if policy.mode is SemanticMode.ON else None
+        verdict = await self.verdicts.of(question.scope) if policy.mode is SemanticMode.ON else None
         index = await self._shelf.index(question.part)
         if index is None:
             notes["state"] = "loading"

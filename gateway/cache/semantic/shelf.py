@@ -87,7 +87,10 @@ class Shelf:
             await lasting
         except REDIS_TROUBLE:
             return False
-        self._read_on(part, self._at_hand(part))
+        known = decode_item(item)
+        if known is not None:  # as the others will know it; this worker need not read it
+            self._at_hand(part).index.add(text, known.vector, expires_at)
+            self._make_room()
         return True
 
     async def stop(self) -> None:

@@ -63,6 +63,10 @@ class Verdicts:
             self._known.popitem(last=False)
         return verdict
 
+    def forget(self) -> None:
+        """The next call asks Redis again."""
+        self._known.clear()
+
     async def _ask(self, scope: SemanticScope) -> Verdict | None:
         try:
             told = await self._line.ask("GET", verdict_key(scope))

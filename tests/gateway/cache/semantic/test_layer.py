@@ -65,6 +65,9 @@ class Told:
         self.scopes.append(scope)
         return self.verdict
 
+    def forget(self) -> None:
+        """Nothing is remembered."""
+
 
 @dataclass
 class Worker:
@@ -302,6 +305,8 @@ async def test_after_a_change_of_documents_the_kept_question_is_grounded_anew(wo
 
 async def test_an_answer_that_is_no_longer_true_is_not_served_and_its_question_forgotten(worker: Worker) -> None:
     await worker.answer(KEPT)
+    assert (await worker.find(ask(ASKED)))[0] == REPLY
+    await worker.settle()
     await change_documents(worker)
     worker.true = False
     assert (await worker.find(ask(ASKED)))[0] is None
