@@ -2,6 +2,7 @@
 
 ``python -m tests.bench.upstream PORT LATENCY_MS``: chat completions, whole or streamed in six chunks (the first after
 0.4 of the latency). The answer repeats the call's last message, so that a caller can tell whose answer it got.
+``GET /calls`` tells how many were asked for.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Upstream(asyncio.Protocol):
+    calls = 0
+
     def __init__(self, latency: float) -> None:
         self._latency = latency
         self._loop = asyncio.get_running_loop()
@@ -58,9 +61,14 @@ class _Upstream(asyncio.Protocol):
         self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
+        if self._url == b"/calls":
+            count = b"%d" % _Upstream.calls
+            self._send(_HEAD % len(count) + count)
+            return
         if not self._url.startswith(b"/v1/"):
             self._send(_HEAD % 2 + b"{}")
             return
+        _Upstream.calls += 1
         asked = _decode(b"".join(self._pieces))
         said = asked.messages[-1].content if asked.messages else ""
         if asked.stream:
