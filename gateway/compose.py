@@ -29,6 +29,7 @@ from gateway.cache.semantic.index import SimilarIndex
 from gateway.cache.semantic.layer import SemanticAnswers
 from gateway.cache.semantic.shelf import Shelf
 from gateway.cache.semantic.verdicts import Verdicts
+from gateway.cache.trust import TrustedCuts
 from gateway.clock import Clock, SystemClock, new_id
 from gateway.dialogue import Dialogue
 from gateway.embed_pipeline import EmbedPipeline
@@ -92,7 +93,7 @@ class Gateway:
     cache: LayeredCache
     retriever: CachedRetriever
     epochs: Epochs
-    cuts: Cuts
+    cuts: TrustedCuts
     documents: Documents
     routing: RoutingStore
     authenticator: Authenticator
@@ -297,7 +298,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
     embedder = Remembering(build_embedder(settings))
     state_line = line_for(state_redis, timeout=settings.redis_timeout)
     epochs = Epochs(state_redis, clock=clock, timeout=settings.redis_timeout, line=state_line)
-    cuts = Cuts(state_redis, timeout=settings.redis_timeout, line=state_line)
+    cuts = TrustedCuts(Cuts(state_redis, timeout=settings.redis_timeout, line=state_line), clock)
     limits = build_limits(
         settings,
         state_line,
