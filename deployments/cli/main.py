@@ -13,6 +13,7 @@ from deployments.cli import (
     costs,
     demo,
     documents,
+    drill,
     jobs,
     keys,
     release,
@@ -23,7 +24,7 @@ from deployments.cli import (
 )
 from gateway.errors import PromptyardError
 
-GROUPS = (stack_commands, release, rollback, versions, documents, traffic, costs, cache, jobs, keys, demo)
+GROUPS = (stack_commands, release, rollback, versions, documents, traffic, costs, cache, jobs, keys, demo, drill)
 
 
 def build() -> typer.Typer:
