@@ -76,7 +76,7 @@ def proof(count: int, *, begin: float, correct: bool = True, prefix: str = "p") 
 @pytest.fixture
 def serving(station: Station) -> PromptVersion:
     """The station's version, with the layer on, and a spec that names a judge."""
-    station.run(station.gateway.state_redis.flushall())  # verdicts of other tests
+    station.run(station.gateway.state_redis.delete(verdict_key(SCOPE)))  # other tests leave one behind
     policy = CachePolicy(semantic=SemanticPolicy(mode=SemanticMode.ON, judged_share=1.0, sampled_share=0.0))
     version = structs.replace(station.version, cache=policy)
     with writing(station.engine) as session:
@@ -195,6 +195,7 @@ def test_an_emptied_state_redis_takes_the_right_back_until_the_next_look(
     key = verdict_key(SCOPE)
     assert station.run(station.gateway.state_redis.exists(key)) == 1
     station.run(station.gateway.state_redis.flushall())
+    assert station.run(station.gateway.state_redis.exists(key)) == 0
     judge(station)
     assert station.run(station.gateway.state_redis.exists(key)) == 1
 
