@@ -425,6 +425,8 @@ class SemanticPair(Struct, frozen=True, kw_only=True):
     kept: str
     """The kept question."""
     similarity: float
+    """What thresholds are compared with: see ``gateway/cache/semantic/score.py``."""
+    """What a threshold is compared with: the cosine, less what its neighbours' answers say against it."""
     veto: str = ""
     """The guard that spoke against it."""
     probability: float = 1.0

@@ -44,6 +44,8 @@ class Block:
         self.texts: list[str | None] = []
         self.ends: list[float] = []
         """Unix seconds."""
+        self.answers: list[int] = []
+        """Fingerprints."""
         self._matrix: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
 
     @property
@@ -55,7 +57,7 @@ class Block:
         """Shape (count, dimensions); of no rows once the graph has them."""
         return self._matrix[: self.count]
 
-    def add(self, text: str, vector: Vector, expires_at: float) -> int:
+    def add(self, text: str, vector: Vector, expires_at: float, answer: int = 0) -> int:
         """Returns the row. The block must not be full."""
         if self.count >= len(self._matrix):
             grown = np.zeros((min(self.capacity, max(_SMALLEST, 2 * self.count)), len(vector)), dtype=np.float32)
@@ -65,6 +67,7 @@ class Block:
         self._matrix[self.count] = vector
         self.texts.append(text)
         self.ends.append(expires_at)
+        self.answers.append(answer)
         self.count += 1
         return self.count - 1
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from gateway.cache.semantic.index import Near
+from gateway.cache.semantic.score import VOTERS, Neighbour, features, score
 
-CANDIDATES = 6
+CANDIDATES = VOTERS
 """Nearest questions that are looked at."""
 FLOOR = 0.7
 """Below this cosine a question is no candidate: nothing is compared, judged or served."""
@@ -16,11 +17,19 @@ Veto = Callable[[str, str], str]
 
 
 class Choice(Struct, frozen=True):
-    """``fitting``: what no guard speaks against, most similar first. ``vetoed``: the most similar of the others."""
+    """``fitting``: what no guard speaks against, most similar first. ``vetoed``: the most similar of the others.
+
+    ``voters`` are all that were near, whose answers speak for or against each of them.
+    """
 
     fitting: tuple[Near, ...] = ()
     vetoed: Near | None = None
     veto: str = ""
+    voters: tuple[Neighbour, ...] = ()
+
+    def score(self, one: Near) -> float:
+        """What a threshold is compared with: the similarity, less what the other answers say against this one's."""
+        return score(features(Neighbour(one.similarity, one.answer), self.voters))
 
     @property
     def best(self) -> Near | None:
@@ -43,4 +52,5 @@ def choose(asked: str, near: Sequence[Near], veto: Veto, floor: float = FLOOR) -
             fitting.append(one)
         elif rejected is None:
             rejected, reason = one, why
-    return Choice(tuple(fitting), rejected, reason)
+    voters = tuple([Neighbour(one.similarity, one.answer) for one in near if one.text != asked])
+    return Choice(tuple(fitting), rejected, reason, voters)

@@ -18,10 +18,11 @@ _SPARE = 8  # rows a graph may name that were taken out since
 
 
 class Near(Struct, frozen=True):
-    """A kept question, and its cosine with the one asked."""
+    """A kept question, its cosine with the one asked, and the fingerprint of its answer; 0: not known."""
 
     text: str
     similarity: float
+    answer: int = 0
 
 
 class SimilarIndex:
@@ -58,11 +59,12 @@ class SimilarIndex:
         place = self._places.get(text)
         return place[0].ends[place[1]] if place is not None else 0.0
 
-    def add(self, text: str, vector: Vector, expires_at: float) -> None:
+    def add(self, text: str, vector: Vector, expires_at: float, answer: int = 0) -> None:
         """A text that is here already lives on until the later end. A vector of another length is passed over."""
         if (place := self._places.get(text)) is not None:
             block, row = place
             block.ends[row] = max(block.ends[row], expires_at)
+            block.answers[row] = answer or block.answers[row]
             return
         if self.dimensions and len(vector) != self.dimensions:
             return
@@ -72,7 +74,7 @@ class SimilarIndex:
             while len(self._blocks) * self._block > self._most and len(self._blocks) > 1:
                 self._forget_oldest()
         block = self._blocks[-1]
-        self._places[text] = block, block.add(text, vector, expires_at)
+        self._places[text] = block, block.add(text, vector, expires_at, answer)
 
     def drop(self, text: str) -> None:
         """Its answer is gone."""
@@ -96,7 +98,7 @@ class SimilarIndex:
             if block.ends[row] <= now:
                 self.drop(text)
                 continue
-            alive.append(Near(text, score))
+            alive.append(Near(text, score, block.answers[row]))
             if len(alive) == count:
                 break
         return alive

@@ -20,6 +20,7 @@ from gateway.cache.semantic.index import Near, SimilarIndex
 from gateway.cache.semantic.items import Vector
 from gateway.cache.semantic.probes import Probes
 from gateway.cache.semantic.scope import Question, SemanticScope
+from gateway.cache.semantic.score import fingerprint
 from gateway.cache.semantic.shelf import Shelf
 from gateway.cache.semantic.verdicts import Verdict
 from gateway.clock import Clock
@@ -97,6 +98,7 @@ class _Seen(Struct):
     policy: CachePolicy
     vector: Vector | None = None
     picked: Near | None = None
+    score: float = 0.0
     veto: str = ""
     probability: float = 1.0
     embedded: Look | None = None
@@ -184,7 +186,7 @@ class SemanticAnswers:
             seen = trail.similar
             if not isinstance(seen, _Seen):
                 seen = _Seen(scope.question_of(call, version, variable, self._embedder.name), version.cache)
-            self.probes.begin(self._teach(seen))
+            self.probes.begin(self._teach(seen, reply.text))
             if (probed := self.probes.answered(call.id)) is not None:
                 record(structs.replace(probed, fresh_answer=reply.text, at=self._clock.now()))
             elif seen.picked is not None:
@@ -221,16 +223,18 @@ class SemanticAnswers:
         if best is None:
             notes["similarity"] = round(near[0].similarity, 4) if near else None
             return None
-        notes |= {"similarity": round(best.similarity, 4), "veto": "" if choice.fitting else choice.veto}
+        notes |= {"similarity": round(best.similarity, 4), "score": round(choice.score(best), 4)}
+        notes["veto"] = "" if choice.fitting else choice.veto
         notes["kept_key"] = self._name(call, question, best)
         if verdict is not None and verdict.serving:
             notes["threshold"] = round(verdict.threshold, 4)
             served = await self._serve(call, question, choice, verdict, index, still_true)
             if served is not None:
                 reply, of = served
-                notes |= {"served": True, "similarity": round(of.similarity, 4)}
+                score = choice.score(of)
+                notes |= {"served": True, "similarity": round(of.similarity, 4), "score": round(score, 4)}
                 notes["kept_key"] = self._name(call, question, of)
-                self._sample(call, question, of, reply, policy.sampled_share)
+                self._sample(call, question, of, score, reply, policy.sampled_share)
                 return reply
         self._pick(call, seen, choice, policy)
         return None
@@ -245,7 +249,7 @@ class SemanticAnswers:
         still_true: StillTrue,
     ) -> tuple[Reply, Near] | None:
         for one in choice.fitting[:_READS]:
-            if one.similarity < verdict.threshold:
+            if choice.score(one) < verdict.threshold:
                 return None
             reply = await self._kept(call, question, one, index, still_true)
             if reply is not None:
@@ -276,15 +280,17 @@ class SemanticAnswers:
             return
         probability = policy.judged_share * (1.0 if choice.fitting else VETOED_SHARE)
         if self._entropy.random() < probability:
-            seen.picked = choice.best
+            seen.picked, seen.score = choice.best, choice.score(choice.best)
             seen.veto = "" if choice.fitting else choice.veto
             seen.probability = probability
 
-    def _sample(self, call: Call, question: Question, near: Near, kept: Reply, probability: float) -> None:
+    def _sample(
+        self, call: Call, question: Question, near: Near, score: float, kept: Reply, probability: float
+    ) -> None:
         """By chance, answer anew what was just served, so that the judge can compare."""
         if call.origin is not Origin.LIVE or self._entropy.random() >= probability:
             return
-        pair = _pair_of(call, question, near, kept, "", probability, served=True)
+        pair = _pair_of(call, question, near, score, kept, "", probability, served=True)
         self.probes.ask(call, pair)
 
     def _name(self, call: Call, question: Question, near: Near) -> str:
@@ -306,7 +312,7 @@ class SemanticAnswers:
         kept = await self._kept(call, seen.question, picked, index, still_true)
         if kept is None:  # it could not have been served
             return
-        pair = _pair_of(call, seen.question, picked, kept, seen.veto, seen.probability, served=False)
+        pair = _pair_of(call, seen.question, picked, seen.score, kept, seen.veto, seen.probability, served=False)
         record(structs.replace(pair, fresh_answer=reply.text, at=self._clock.now()))
 
     async def _embed(self, seen: _Seen) -> Vector:
@@ -322,7 +328,7 @@ class SemanticAnswers:
         row: Vector = vectors[0]
         return row
 
-    async def _teach(self, seen: _Seen) -> None:
+    async def _teach(self, seen: _Seen, answer: str) -> None:
         question, vector = seen.question, seen.vector
         lifetime = min(seen.policy.semantic.ttl, seen.policy.ttl)
         now = self._clock.now()
@@ -332,7 +338,7 @@ class SemanticAnswers:
         if vector is None:
             vector = await self._embed(seen)
         if vector.any():
-            await self._shelf.add(question.part, question.text, vector, now + lifetime)
+            await self._shelf.add(question.part, question.text, vector, now + lifetime, fingerprint(answer))
 
 
 def is_lexical(embedder: str) -> bool:
@@ -347,7 +353,15 @@ def _state(policy: SemanticPolicy, verdict: Verdict | None) -> str:
 
 
 def _pair_of(
-    call: Call, question: Question, near: Near, kept: Reply, veto: str, probability: float, *, served: bool
+    call: Call,
+    question: Question,
+    near: Near,
+    score: float,
+    kept: Reply,
+    veto: str,
+    probability: float,
+    *,
+    served: bool,
 ) -> SemanticPair:
     of = question.scope
     return SemanticPair(
@@ -358,7 +372,7 @@ def _pair_of(
         recipe=of.recipe,
         asked=question.text,
         kept=near.text,
-        similarity=near.similarity,
+        similarity=score,
         veto=veto,
         probability=probability,
         served=served,

@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from gateway.cache import rules
 from gateway.cache.keys import Scope, answer_key, canonical
+from gateway.cache.semantic.score import SCORE
 from gateway.types import CachePlace, CachePolicy, Call, Origin, PromptVersion, SemanticMode
 
 GUARDS = "guards-1"
@@ -84,7 +85,7 @@ def _why_never(call: Call, variable: str) -> str:
 
 def recipe_of(embedder: str, variable: str) -> str:
     """How similarity is told: at most 200 characters."""
-    return f"{embedder[:120]}:{variable[:60]}:{GUARDS}"
+    return f"{embedder[:120]}:{variable[:60]}:{GUARDS}:{SCORE}"
 
 
 def question_of(call: Call, version: PromptVersion, variable: str, embedder: str) -> Question:

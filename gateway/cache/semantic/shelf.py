@@ -73,10 +73,10 @@ class Shelf:
             await asyncio.wait((reading,), timeout=PATIENCE)
         return followed.index if followed.loaded else None
 
-    async def add(self, part: str, text: str, vector: Vector, expires_at: float) -> bool:
+    async def add(self, part: str, text: str, vector: Vector, expires_at: float, answer: int = 0) -> bool:
         """Tell every worker of a question whose answer is kept. False when Redis did not take it."""
         try:
-            item = encode_item(text, vector, expires_at)
+            item = encode_item(text, vector, expires_at, answer)
         except UnicodeEncodeError:
             return False
         lifetime = max(1, int((expires_at - self._clock.now()) * 1000))
@@ -89,7 +89,7 @@ class Shelf:
             return False
         known = decode_item(item)
         if known is not None:  # as the others will know it; this worker need not read it
-            self._at_hand(part).index.add(text, known.vector, expires_at)
+            self._at_hand(part).index.add(text, known.vector, expires_at, answer)
             self._make_room()
         return True
 
@@ -154,7 +154,7 @@ class Shelf:
             followed.cursor = bytes(name)
             item = decode_item(bytes(fields[1])) if len(fields) == 2 else None
             if item is not None and item.expires_at > self._clock.now():
-                followed.index.add(item.text, item.vector, item.expires_at)
+                followed.index.add(item.text, item.vector, item.expires_at, item.answer)
         return len(items) == _PAGE
 
     async def _is_another(self, part: str, cursor: bytes) -> bool:

@@ -25,7 +25,7 @@ _MOST = 1024
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """``threshold`` is the similarity from which hits are (or would be) served; ``upper`` bounds the wrong ones."""
+    """``threshold`` is the score from which hits are (or would be) served; ``upper`` bounds the wrong ones."""
 
     serving: bool
     threshold: float
