@@ -122,7 +122,7 @@ def answer_again(
         already_fresh=states.count("was fresh"),
         failed=states.count("failed"),
         checked=len(answers),
-        from_cache=sum(answer.layer is Layer.EXACT for answer in answers),
+        from_cache=sum(answer.layer is not Layer.NONE for answer in answers),
         stale=_stale(answers, collection, least),
         cost_usd=spent + sum(float(answer.paid_usd or 0) for answer in answers),
         note=""
@@ -152,7 +152,7 @@ def _row(one: LostQuestion, result: LlmResult) -> dict[str, Any]:
 def _state(answer: Answer | None) -> str:
     if answer is None:
         return "failed"
-    if answer.layer is not Layer.EXACT:
+    if answer.layer in (Layer.NONE, Layer.COALESCED):
         return "answered"
     return "still true" if answer.cache_reason == REVALIDATED else "was fresh"
 

@@ -21,6 +21,8 @@ from gateway.types import Layer, Origin
 LIVE = (Origin.LIVE.value,)
 CHAT = CallRow.kind == "chat"
 """Only these are answers: an embedding is money, and nothing else."""
+_KEPT = [layer.value for layer in Layer if layer not in (Layer.NONE, Layer.COALESCED)]
+"""Layers whose answers were made for an earlier call."""
 _DIMENSIONS = ("tenant", "prompt", "version", "provider", "model", "origin", "layer", "kind")
 
 
@@ -77,7 +79,7 @@ def spend(
     if unknown:
         raise ValueError(f"unknown dimensions {sorted(unknown)}: choose of {', '.join(_DIMENSIONS)}")
     groups = [getattr(CallRow, name) for name in by]
-    served = CallRow.layer.in_([Layer.EXACT.value, Layer.COALESCED.value])
+    served = CallRow.layer != Layer.NONE.value
     unpriced = and_(CallRow.status == "ok", CallRow.cost_usd.is_(None))
     sums = [
         func.count().label("calls"),
@@ -114,7 +116,7 @@ def version_metrics(engine: Engine, tenant: str, prompt: str, since: float = 0.0
             func.count().label("calls"),
             func.count(func.distinct(func.nullif(CallRow.user, ""))).label("users"),
             _count(CallRow.status == "failed").label("failures"),
-            _count(CallRow.layer == Layer.EXACT.value).label("cached"),
+            _count(CallRow.layer.in_(_KEPT)).label("cached"),
             _count(CallRow.layer == Layer.COALESCED.value).label("coalesced"),
             _count(CallRow.fell_back).label("fell_back"),
             _money(CallRow.cost_usd).label("cost_usd"),

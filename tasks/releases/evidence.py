@@ -41,10 +41,10 @@ def why_excluded(call: ReleaseCall) -> str:
         return "pinned version"
     if not call.evidence:
         return "not in the evidence sample"
-    if call.layer == Layer.EXACT:
-        return "from the cache"
     if call.layer == Layer.COALESCED:
         return "shared with another call"
+    if call.layer != Layer.NONE:
+        return "from the cache"
     if call.fell_back:
         return "answered by a fallback"
     if call.status != "ok" and call.error not in BLAMED_ERRORS:
