@@ -484,3 +484,22 @@ def test_the_index_lies_in_the_slot_of_the_answers() -> None:
     call = ask(KEPT)
     question = question_of(call, version(), "question", "written-1")
     assert question.part.startswith("py:s:{acme|help-centre@1.0.0}:")
+
+
+# --- answers that speak for or against each other ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("content", "served"), [("Within 30 days.", True), ("At any cash machine.", False)])
+async def test_a_similar_question_with_another_answer_speaks_against_it(
+    cache_redis: Redis, epochs: Epochs, cache: ExactCache, clock: ManualClock, content: str, served: bool
+) -> None:
+    disputing = "How do I get the money?"
+    places = {**PLACES, disputing: beside(unit(16, 1), 0.92)}
+    worker = make(cache_redis, epochs, cache, clock, embedder=WrittenEmbedder(places))
+    await worker.answer(KEPT)
+    await worker.answer(disputing, structs.replace(REPLY, message={"role": "assistant", "content": content}))
+    reply, trail = await worker.find(ask(ASKED))
+    assert (reply is not None) == served
+    notes = trail.notes["semantic"]
+    assert notes["similarity"] >= 0.95
+    assert (notes["score"] >= notes["threshold"]) == served
