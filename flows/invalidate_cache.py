@@ -4,11 +4,12 @@ from prefect import flow
 from pydantic import BaseModel, Field
 
 from blocks.workspace import load_workspace
+from gateway.cache.memory import CRITICAL_AT, RedisMemory
 from gateway.clock import SystemClock
 from tasks.alerts import alert
 from tasks.artifacts import markdown, markdown_table
 from tasks.cache_history import note_probe
-from tasks.cache_memory import Memory, memory
+from tasks.cache_memory import alert_memory, memory
 from tasks.conversations import forget_turns
 from tasks.idempotency_keys import forget_keys
 from tasks.invalidation import CacheScope, Reason, Survey, sweep
@@ -46,17 +47,12 @@ def invalidate_cache(request: InvalidateRequest | None = None) -> Survey:
     _show(survey, held, keys, turns, request.memory_alert)
     if survey.stale:
         alert(settings, "stale_cache", f"{len(survey.stale)} cached answers name documents that are not current")
-    if not request.dry_run and held.share is not None and held.share >= request.memory_alert:
-        alert(
-            settings,
-            "cache_memory",
-            f"the cache uses {held.share:.0%} of its memory ({_size(held.used)} of {_size(held.limit)}); "
-            f"{held.evicted} answers were evicted since it started",
-        )
+    if not request.dry_run:
+        alert_memory(settings, held, warn_at=request.memory_alert, critical_at=max(request.memory_alert, CRITICAL_AT))
     return survey
 
 
-def _show(survey: Survey, held: Memory, keys: int, turns: int, memory_alert: float) -> None:
+def _show(survey: Survey, held: RedisMemory, keys: int, turns: int, memory_alert: float) -> None:
     count = sum(survey.entries.values())
     title = f"{count} of {survey.seen} answers would go" if survey.dry_run else f"{survey.removed} answers removed"
     rows = [

@@ -14,6 +14,7 @@ from tasks.artifacts import image, markdown, markdown_table
 from tasks.cache_advice import Advice, PromptFacts, advise
 from tasks.cache_facts import prompt_facts
 from tasks.cache_history import note_memory
+from tasks.cache_memory import alert_memory
 from tasks.cache_plots import memory_over_time, overview
 from tasks.cache_stats import CacheStats, cache_stats
 from tasks.once import announce_once
@@ -42,6 +43,7 @@ def report_cache(request: CacheReportRequest | None = None) -> CacheStats:
     advice = [advise(one) for one in facts]
     if stats.memory is not None:
         note_memory(settings, clock, stats.memory)
+        alert_memory(settings, stats.memory)
     _show(stats, facts, advice)
     for one in advice:
         if one.red_flags and _is_news(settings, clock, tenant, one.prompt, now):

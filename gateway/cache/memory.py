@@ -113,13 +113,15 @@ def warnings_of(memory: RedisMemory, role: Role) -> tuple[str, ...]:
     return tuple(found)
 
 
-def level_of(share: float | None, before: Level = Level.FINE) -> Level:
+def level_of(
+    share: float | None, before: Level = Level.FINE, *, warn_at: float = WARN_AT, critical_at: float = CRITICAL_AT
+) -> Level:
     """The level now, given the last one: it is left only when the share has fallen well below its threshold."""
     if share is None:
         return Level.FINE
-    if share >= CRITICAL_AT or (before is Level.CRITICAL and share >= CRITICAL_AT - _RELEASED_BELOW):
+    if share >= critical_at or (before is Level.CRITICAL and share >= critical_at - _RELEASED_BELOW):
         return Level.CRITICAL
-    if share >= WARN_AT or (before is not Level.FINE and share >= WARN_AT - _RELEASED_BELOW):
+    if share >= warn_at or (before is not Level.FINE and share >= warn_at - _RELEASED_BELOW):
         return Level.WARN
     return Level.FINE
 
