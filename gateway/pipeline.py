@@ -239,6 +239,11 @@ class Pipeline:
         else:
             self._recorder.failed(trail, _known(error), self._since(trail))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is shared or kept at this moment."""
+        return self._sharing.idle
+
     async def settle(self) -> None:
         """Wait until what is done after answers is done."""
         await self._sharing.settle()

@@ -81,6 +81,10 @@ class Coalescer(Protocol):
         """Wait until nothing is under way."""
         ...
 
+    def __len__(self) -> int:
+        """Flights under way."""
+        ...
+
 
 class Retrieved(Protocol):
     """Passages, best first; not ``fresh`` when they may be older than the epoch."""

@@ -90,6 +90,11 @@ class Sharing:
 
         self._run(wait())
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and all is kept that can be."""
+        return not self._later and not len(self._coalescer)
+
     async def settle(self) -> None:
         """Wait until what is done after answers is done."""
         await self._coalescer.settle()
@@ -127,7 +132,7 @@ class Sharing:
         if not seat.led:
             trail.passed("coalesced", begun, self._clock.monotonic())
         if not _book(seat.flight, trail):
-            trail.layer = Layer.COALESCED
+            trail.layer = Layer.EXACT if seat.late else Layer.COALESCED
 
     async def _get_off(self, seat: Seat, trail: Trail) -> None:
         """The caller has left: who ends a flight books it, and what goes on for other workers is booked later."""

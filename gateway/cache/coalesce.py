@@ -95,7 +95,7 @@ class Coalescer:
             self._running[flight] = task
             task.add_done_callback(lambda done: self._over(flight, done))
         flight.passengers += 1
-        return Seat(flight, led, self._get_off)
+        return Seat(flight, led, flight.landed, self._get_off)
 
     def __contains__(self, key: str) -> bool:
         return key in self._flights
@@ -255,11 +255,12 @@ class Coalescer:
 
 
 class Seat:
-    """A passenger's. ``led``: it began the flight."""
+    """A passenger's. ``led``: it began the flight; ``late``: it had landed before, and was being kept."""
 
-    def __init__(self, flight: Flight, led: bool, get_off: Callable[[Flight], Awaitable[Left]]) -> None:
+    def __init__(self, flight: Flight, led: bool, late: bool, get_off: Callable[[Flight], Awaitable[Left]]) -> None:
         self.flight = flight
         self.led = led
+        self.late = late
         self._get_off = get_off
 
     async def leave(self) -> Left:

@@ -83,6 +83,9 @@ class _Announcing:
     async def settle(self) -> None:
         await self._flights.settle()
 
+    def __len__(self) -> int:
+        return len(self._flights)
+
 
 def _pipeline(gateway: Gateway, retriever: Retriever, gathering: Gathering) -> Pipeline:
     return lay_path(

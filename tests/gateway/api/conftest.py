@@ -1,5 +1,6 @@
 """One gateway for all of these tests: each works with a tenant of its own."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from tests.gateway_stack import Stack, gateway_stack, prompt_version, unique
+from tests.gateway_stack import Stack, gateway_stack, prompt_version, unique, until
 
 
 @dataclass
@@ -27,7 +28,14 @@ class Shop:
 
     def ask(self, question: str = "When do parcels arrive?", **more: object) -> httpx.Response:
         body = {"model": f"prompt:{self.prompt}", "variables": {"question": question}, **more}
-        return self.http.post("/v1/chat/completions", json=body)
+        response = self.http.post("/v1/chat/completions", json=body)
+        self.settle()
+        return response
+
+    def settle(self) -> None:
+        """What is kept is kept after its caller has the answer: wait for that, unless calls hang."""
+        with contextlib.suppress(AssertionError):
+            until("all is kept", lambda: self.stack.gateway.pipeline.idle, within=1.0)
 
     def answer(self, question: str = "When do parcels arrive?", **more: object) -> tuple[str, str, str]:
         """Text, cache layer and cache reason."""
