@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from gateway import ports
 from gateway.auth.authenticator import Authenticator
 from gateway.cache.coalesce import Coalescer
-from gateway.cache.contexts import CachedRetriever, ContextCache
+from gateway.cache.contexts import ContextCache
 from gateway.cache.cuts import Cuts
 from gateway.cache.embeddings import EmbeddingCache
 from gateway.cache.epochs import Epochs
@@ -24,6 +24,7 @@ from gateway.cache.layered import LayeredCache
 from gateway.cache.leases import RedisLeases
 from gateway.cache.local import LocalEntries
 from gateway.cache.memory import Role, read_memory, warnings_of
+from gateway.cache.retrieving import CachedRetriever
 from gateway.cache.semantic.blocks import build_graph, graphs_available
 from gateway.cache.semantic.index import SimilarIndex
 from gateway.cache.semantic.layer import SemanticAnswers
@@ -242,12 +243,12 @@ def lay_retrieval(
     settings: Settings, search: Retriever, embedder: Embedder, line: Line, clock: Clock
 ) -> CachedRetriever:
     """The search, and what is kept before it where that is faster: ``python -m tests.bench layers_below`` tells."""
-    worth = settings.embedder != "lexical"
+    slow = settings.embedder != "lexical"
     return CachedRetriever(
         search,
         embedder=embedder.name,
-        embeddings=EmbeddingCache(line, embedder) if worth else None,
-        contexts=ContextCache(line) if worth else None,
+        embeddings=EmbeddingCache(line, embedder) if slow else None,
+        contexts=ContextCache(line),
         clock=clock,
     )
 

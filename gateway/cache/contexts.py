@@ -1,6 +1,6 @@
-"""Retrieved passages in the cache Redis, and the retriever that uses them and the vectors of queries.
+"""Retrieved passages in the cache Redis.
 
-Passages are kept under the epoch that they were found under and are true for as long as it is the current one, which
+They are kept under the epoch that they were found under and are true for as long as it is the current one, which
 the call has just read: a change of documents needs no list of them. They save the embedding and the search.
 
 A name is ``py:c:{<tenant>|<collection>}:<SHA-256 of the rest>``; a value is magic, CRC-32 (big-endian), MessagePack.
@@ -8,35 +8,23 @@ A name is ``py:c:{<tenant>|<collection>}:<SHA-256 of the rest>``; a value is mag
 
 import zlib
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from gateway.cache import rules
-from gateway.cache.embeddings import EmbeddingCache
 from gateway.cache.keys import canonical
-from gateway.clock import Clock
-from gateway.embedding.base import Vectors
 from gateway.storage.line import Line
 from gateway.storage.redis_store import REDIS_TROUBLE
-from gateway.trail import Look
-from gateway.types import CachePolicy, LayerPolicy, Passage
+from gateway.types import Passage
 
 PREFIX = "py:c:{"
 MAGIC = b"pc\x01"
 """The last byte is the schema's version."""
-EMBEDDING, CONTEXT = "embedding", "context"
-UNNEEDED = "unneeded"
-"""What stands behind the layer is as fast as a look into it."""
 
 _HEAD = len(MAGIC) + 4
-
-_DEFAULT: Final = CachePolicy()
-
-Embed = Callable[[Sequence[str]], Awaitable[Vectors]]
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True):
@@ -108,106 +96,6 @@ def decode(question: Question, stored: bytes | None) -> tuple[Passage, ...] | No
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return context.passages if context.question == question else None
-
-
-class Retrieved(msgspec.Struct, frozen=True):
-    """As ``ports.Retrieved``."""
-
-    passages: tuple[Passage, ...]
-    fresh: bool
-    looks: tuple[Look, ...] = ()
-
-
-class _Found(Protocol):
-    @property
-    def passages(self) -> tuple[Passage, ...]: ...
-    @property
-    def fresh(self) -> bool: ...
-
-
-class Search(Protocol):
-    """Raises StorageUnavailable and a ProviderError. ``embed`` gives the vectors of what is looked for."""
-
-    async def find(
-        self, tenant: str, collection: str, epoch: str, query: str, top_k: int, *, embed: Embed | None = None
-    ) -> _Found: ...
-
-
-class CachedRetriever:
-    """A Retriever: passages kept, else found by vectors kept, else by vectors made now.
-
-    ``contexts`` and ``embeddings`` are None where they do not pay, whatever a prompt's policy says.
-    """
-
-    def __init__(
-        self,
-        search: Search,
-        *,
-        embedder: str,
-        embeddings: EmbeddingCache | None,
-        contexts: ContextCache | None,
-        clock: Clock,
-    ) -> None:
-        self._search = search
-        self._embedder = embedder
-        self.embeddings = embeddings
-        self._contexts = contexts
-        self._clock = clock
-
-    async def find(
-        self, tenant: str, collection: str, epoch: str, query: str, top_k: int, policy: CachePolicy = _DEFAULT
-    ) -> Retrieved:
-        """As ``Search.find``; ``looks`` tells what the layers said that were asked."""
-        looks: list[Look] = []
-        embed = self._embed(tenant, policy.embedding, looks)
-        if self._contexts is None:
-            looks.append(Look(CONTEXT, UNNEEDED))
-        elif not _is_on(policy.context):
-            looks.append(Look(CONTEXT, rules.OFF))
-        elif not epoch:
-            looks.append(Look(CONTEXT, rules.EPOCH))
-        else:
-            question = Question(tenant, collection, epoch, query, top_k, self._embedder)
-            return await self._find_kept(self._contexts, question, policy.context.ttl, embed, looks)
-        found = await self._search.find(tenant, collection, epoch, query, top_k, embed=embed)
-        return Retrieved(found.passages, found.fresh, tuple(looks))
-
-    async def _find_kept(
-        self, contexts: ContextCache, asked: Question, ttl: float, embed: Embed | None, looks: list[Look]
-    ) -> Retrieved:
-        begun = self._clock.monotonic()
-        passages, outcome = await contexts.find(asked)
-        looks.append(Look(CONTEXT, outcome, self._clock.monotonic() - begun))
-        if passages is not None:
-            return Retrieved(passages, True, (looks[-1],))
-        found = await self._search.find(
-            asked.tenant, asked.collection, asked.epoch, asked.query, asked.top_k, embed=embed
-        )
-        if found.fresh and outcome == rules.MISS:
-            contexts.keep(asked, found.passages, ttl)
-        return Retrieved(found.passages, found.fresh, tuple(looks))
-
-    def _embed(self, tenant: str, policy: LayerPolicy, looks: list[Look]) -> Embed | None:
-        """How the search shall embed; None for its own way."""
-        embeddings = self.embeddings
-        if embeddings is None:
-            looks.append(Look(EMBEDDING, UNNEEDED))
-            return None
-        if not _is_on(policy):
-            looks.append(Look(EMBEDDING, rules.OFF))
-            return None
-
-        async def embed(texts: Sequence[str]) -> Vectors:
-            begun = self._clock.monotonic()
-            embedded = await embeddings.embed(tenant, texts, policy)
-            looks.append(Look(EMBEDDING, embedded.outcome, self._clock.monotonic() - begun))
-            return embedded.vectors
-
-        return embed
-
-
-def _is_on(policy: LayerPolicy) -> bool:
-    return policy.on and policy.ttl > 0
 
 
 def _seen(done: "Future[Any]") -> None:

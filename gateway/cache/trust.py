@@ -11,7 +11,7 @@ Document changes are not of this kind: they are acknowledged within milliseconds
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -54,6 +54,19 @@ class _There:
         yield
 
 
+class _OnItsWay:
+    """Not a coroutine: who asked may leave without hearing."""
+
+    __slots__ = ("_arguments", "_read")
+
+    def __init__(self, read: Callable[..., Coroutine[Any, Any, str]], *arguments: Any) -> None:
+        self._read = read
+        self._arguments = arguments
+
+    def __await__(self) -> Generator[Any, None, str]:
+        return self._read(*self._arguments).__await__()
+
+
 class TrustedCuts:
     """For one event loop. Every cut of an installation goes through one of these."""
 
@@ -82,7 +95,7 @@ class TrustedCuts:
             and 0.0 <= now - reading.now < self._trust
         ):
             return _There(reading.token)
-        return self._read(names, monotonic, now, self._cuts.current(tenant, prompt, version, tags))
+        return _OnItsWay(self._read, names, monotonic, now, self._cuts.current(tenant, prompt, version, tags))
 
     async def _read(self, names: _Names, monotonic: float, now: float, asked: Awaitable[str]) -> str:
         token = await asked

@@ -25,6 +25,8 @@ class Found(Struct, frozen=True):
 
     passages: tuple[Passage, ...]
     fresh: bool
+    cells: int = 0
+    """Numbers that the search has multiplied: what it cost."""
 
 
 class _Shelf:
@@ -90,7 +92,7 @@ class Retriever:
 
         large = index.cells * len(asked) > _INLINE_CELLS
         rows = await asyncio.to_thread(chosen) if large else chosen()
-        return Found(tuple(index.passage(row, score) for row, score in rows), fresh)
+        return Found(tuple(index.passage(row, score) for row, score in rows), fresh, index.cells * len(asked))
 
     async def _index(self, tenant: str, collection: str, epoch: str) -> tuple[Index, bool]:
         shelf = self._shelf(tenant, collection)

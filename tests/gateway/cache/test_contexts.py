@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from gateway.cache.contexts import CachedRetriever, ContextCache, Question, decode, encode
+from gateway.cache.contexts import ContextCache, Question, decode, encode
 from gateway.cache.embeddings import EmbeddingCache
+from gateway.cache.retrieving import WORTH_CELLS, CachedRetriever
 from gateway.clock import ManualClock
 from gateway.embedding.base import Vectors
 from gateway.storage.redis_line import RedisLine
@@ -29,6 +30,7 @@ NO_CONTEXT = CachePolicy(context=LayerPolicy(on=False))
 class Found:
     passages: tuple[Passage, ...]
     fresh: bool
+    cells: int
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Library:
     model: Model
     passages: tuple[Passage, ...] = PASSAGES
     fresh: bool = True
+    cells: int = 0
     searched: list[tuple[str, ...]] = field(default_factory=list)
 
     async def find(
@@ -52,7 +55,7 @@ class Library:
     ) -> Found:
         self.searched.append((tenant, collection, epoch, query, str(top_k)))
         await (embed or self.model.embed)([query])
-        return Found(self.passages, self.fresh)
+        return Found(self.passages, self.fresh, self.cells)
 
 
 @pytest.fixture
@@ -111,10 +114,15 @@ async def test_another_embedder_is_another_question(
 ) -> None:
     await ask(retriever)
     line = RedisLine(cache_redis, timeout=1.0)
+    model = Model("mini-2")
     newer = CachedRetriever(
-        Library(Model("mini-2")), embedder="mini-2", embeddings=None, contexts=ContextCache(line), clock=clock
+        Library(model),
+        embedder=model.name,
+        embeddings=EmbeddingCache(line, model),
+        contexts=ContextCache(line),
+        clock=clock,
     )
-    assert (await ask(newer))[2] == {"context": "miss", "embedding": "unneeded"}
+    assert (await ask(newer))[2] == {"context": "miss", "embedding": "miss"}
 
 
 async def test_an_unknown_epoch_and_passages_that_may_be_old_are_not_kept(
@@ -147,12 +155,19 @@ async def test_the_time_to_live_is_the_prompts(retriever: CachedRetriever, cache
     assert 0 < await cache_redis.pttl(ASKED.name) <= 7_000
 
 
-async def test_where_nothing_is_worth_keeping_nothing_is_asked(
+async def test_behind_a_fast_embedder_passages_are_kept_where_the_search_is_long(
     cache_redis: Redis, library: Library, clock: ManualClock
 ) -> None:
-    plain = CachedRetriever(library, embedder="lexical", embeddings=None, contexts=None, clock=clock)
-    assert await ask(plain) == (PASSAGES, True, {"context": "unneeded", "embedding": "unneeded"})
+    contexts = ContextCache(RedisLine(cache_redis, timeout=1.0))
+    plain = CachedRetriever(library, embedder="lexical", embeddings=None, contexts=contexts, clock=clock)
+    library.cells = WORTH_CELLS - 1
+    for _ in range(2):
+        assert await ask(plain) == (PASSAGES, True, {"context": "unneeded", "embedding": "unneeded"})
     assert await cache_redis.dbsize() == 0
+    library.cells = WORTH_CELLS
+    said = [(await ask(plain))[2] for _ in range(3)]
+    assert said[1:] == [{"context": "miss", "embedding": "unneeded"}, {"context": "hit"}]
+    assert (await ask(plain, tenant="other"))[2] == {"context": "unneeded", "embedding": "unneeded"}
 
 
 async def test_trouble_with_redis_is_a_miss(library: Library, clock: ManualClock) -> None:
