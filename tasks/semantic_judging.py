@@ -136,6 +136,14 @@ def hold(engine: Engine, scope: SemanticScope, held: bool) -> None:
         row.held = held
 
 
+def hold_and_tell(settings: Settings, scope: SemanticScope, held: bool) -> None:
+    """As ``hold``, and the gateways follow within seconds. Raises NotFound and StorageUnavailable."""
+    engine = engine_of(settings)
+    hold(engine, scope, held)
+    row = store.get_version(engine, scope.tenant, scope.prompt, scope.version)
+    tell(settings, Judged(scope, standing_of(engine, scope)[0], held=held), msgspec.convert(row.bundle, PromptVersion))
+
+
 def judged_pairs(engine: Engine, scope: SemanticScope) -> list[Pair]:
     """Those that no guard spoke against, in the order in which they were judged."""
     of = SemanticPairRow

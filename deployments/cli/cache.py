@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.cli import cache_advise, cache_stats, cache_warm
+from deployments.cli import cache_advise, cache_semantic, cache_stats, cache_warm
 from deployments.cli.ledger_access import open_ledger
 from gateway.errors import InvalidRequest
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     cache_stats.register(group)
     cache_advise.register(group)
     cache_warm.register(group)
+    cache_semantic.register(group)
     group.callback()(_only_groups)
     app.add_typer(group, name="cache")
 
