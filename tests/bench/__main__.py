@@ -21,10 +21,13 @@ SECONDS = {
     "freshness": 60.0,
     "stampede": 3.0,
     "day": 60.0,
+    "memory": 300.0,
     "semantic": 1.0,
+    "local_layer": 2.0,
+    "layers_below": 2.0,
 }
-"""What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way, and
-how long documents change."""
+"""What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way,
+how long documents change, and the longest that filling the cache may take."""
 
 _MODULES = {"semantic": "semantic_quality"}
 """Parts that are not called as their module is."""

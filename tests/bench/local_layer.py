@@ -1,7 +1,8 @@
 """Whether a worker's own memory in front of Redis gains anything: the same hits by each place that may give them.
 
 ``exact``: Redis alone. ``local``: the memory in front of it. ``process``: the memory in its place. Each with and
-without documents, whose epoch is read either way; the cuts are as well. Interleaved on one machine.
+without documents, whose epoch is read either way. First the looks alone (``looks``), then whole calls under load,
+interleaved on one machine.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import contextlib
 import json
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from gateway.prompts.routing_store import RoutingStore
 from gateway.storage.engine import writing
 from gateway.storage.redis_store import connect
 from gateway.types import CachePlace, CachePolicy, LayerPolicy, PromptVersion, SemanticMode, SemanticPolicy
+from tests.bench import looks
 from tests.bench.connection import post_request
 from tests.bench.load import ClosedLoop, Load
 from tests.bench.processes import cpu_seconds
@@ -83,17 +85,26 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
                     measured = _round(here, case, gateway, key, seconds if number else min(1.0, seconds))
                     if number:  # the first one warms up
                         rounds[case.name].append(measured)
+            alone = looks.measure(here.settings.cache_redis_url, here.settings.state_redis_url, POLICIES)
     figures = {name: _figures(seen) for name, seen in rounds.items()}
+    _print_looks(alone, figures, console)
     _print(figures, console)
-    return figures
+    return {"calls": figures, "looks": [asdict(one) for one in alone]}
 
 
 def _case(policy: str, documents: bool) -> Case:
-    name = f"{policy}, {'with' if documents else 'without'} documents"
     plain: dict[str, Any] = {"retrieval": None, "template": ({"role": "user", "content": "{{question}}"},)}
     prompt = f"{policy}-{'grounded' if documents else 'plain'}"
     version = prompt_version(TENANT, prompt, cache=POLICIES[policy], **({} if documents else plain))
-    return Case(name, replace(version, variables=(replace(version.variables[0], max_chars=2_000),)), _layer(policy))
+    return Case(
+        _named(policy, documents),
+        replace(version, variables=(replace(version.variables[0], max_chars=2_000),)),
+        _layer(policy),
+    )
+
+
+def _named(policy: str, documents: bool) -> str:
+    return f"{policy}, {'with' if documents else 'without'} documents"
 
 
 def _layer(policy: str) -> str:
@@ -147,6 +158,17 @@ def _figures(seen: list[Round]) -> dict[str, float]:
         "redis_cpu_us": statistics.median(one.redis for one in seen),
         "errors": sum(one.load.errors for one in seen),
     }
+
+
+def _print_looks(alone: list[looks.Look], figures: dict[str, dict[str, float]], console: Console) -> None:
+    table = Table(title=f"one look, all hits, {looks.AT_ONCE} at a time, medians of {looks.ROUNDS} rounds")
+    for column in ("", "cuts", "CPU µs", "time µs", "share of a call's CPU"):
+        table.add_column(column, justify="right" if "µs" in column or "share" in column else "left")
+    for one in alone:
+        name = _named(one.policy, one.documents)
+        share = f"{one.cpu_us / figures[name]['cpu_us']:.1%}" if one.cuts == "trusted" else ""
+        table.add_row(name, one.cuts, f"{one.cpu_us:.0f}", f"{one.wall_us:,.0f}", share)
+    console.print(table)
 
 
 def _print(figures: dict[str, dict[str, float]], console: Console) -> None:
