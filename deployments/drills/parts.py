@@ -29,6 +29,9 @@ class Alone:
     async def settle(self) -> None:
         await self._flights.settle()
 
+    def __len__(self) -> int:
+        return len(self._flights)
+
 
 class Unchanging:
     """Epochs that no change of documents touches: what was kept once stays valid."""

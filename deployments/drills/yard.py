@@ -93,6 +93,7 @@ def relaid(
     epochs: ports.Epochs | None = None,
     coalescer: ports.Coalescer | None = None,
     retriever: ports.Retriever | None = None,
+    providers: ports.Provider | None = None,
 ) -> Pipeline:
     """The worker's request path with other parts in these places; it shares flights with nobody else."""
     own = worker.pipeline
@@ -104,7 +105,7 @@ def relaid(
         cache=cache or worker.cache,
         epochs=epochs or worker.epochs,
         retriever=retriever or worker.retriever,
-        providers=worker.providers,
+        providers=providers or worker.providers,
         coalescer=coalescer or Coalescer(),
         recorder=worker.recorder,
         clock=worker.clock,

@@ -23,13 +23,14 @@ SECONDS = {
     "day": 60.0,
     "memory": 300.0,
     "semantic": 1.0,
+    "semantic-search": 3.0,
     "local_layer": 2.0,
     "layers_below": 2.0,
 }
 """What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way,
 how long documents change, and the longest that filling the cache may take."""
 
-_MODULES = {"semantic": "semantic_quality"}
+_MODULES = {"semantic": "semantic_quality", "semantic-search": "semantic_search"}
 """Parts that are not called as their module is."""
 
 _WIDE = 132
