@@ -15,8 +15,8 @@ from enum import StrEnum
 from sqlalchemy import Engine, select
 
 from gateway.cache.epochs import UNKNOWN
-from gateway.cache.exact import ExactCache
 from gateway.cache.inventory import Kept
+from gateway.cache.layered import LayeredCache
 from gateway.clock import Clock
 from gateway.compose import Gateway
 from gateway.errors import InvalidRequest
@@ -149,7 +149,7 @@ class _Sweep:
         probe: int,
         draw: random.Random,
     ) -> None:
-        self._cache: ExactCache = gateway.cache
+        self._cache: LayeredCache = gateway.cache
         self._epochs = gateway.epochs
         self._engine = engine
         self._clock = clock

@@ -1,5 +1,6 @@
 """The ports of everything that turns text into vectors."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -62,6 +63,31 @@ class EmbeddingModel(Embedder, Protocol):
 
     async def answer(self, inputs: Sequence[Input]) -> Embedded:
         """Raises a ProviderError on failure, and InvalidRequest for inputs that this model cannot take."""
+
+
+class AroundModel(ABC):
+    """An EmbeddingModel around another one, whose name and size it has."""
+
+    def __init__(self, inner: EmbeddingModel) -> None:
+        self._inner = inner
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def dimensions(self) -> int:
+        return self._inner.dimensions
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """As ``answer``, at unit length."""
+        return unit_rows((await self.answer(texts)).vectors)
+
+    @abstractmethod
+    async def answer(self, inputs: Sequence[Input]) -> Embedded: ...
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 def unit_rows(vectors: NDArray[Any]) -> Vectors:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Protocol
 
-from gateway.embedding.base import Embedded, EmbeddingModel, Input, Vectors, unit_rows
+from gateway.embedding.base import AroundModel, Embedded, EmbeddingModel, Input
 from gateway.errors import Overloaded, PromptyardError, ProviderRejectedRequest
 
 
@@ -53,7 +53,7 @@ class _Batch:
         return [ask for ask in self.asks if not ask.answer.done()]
 
 
-class MicroBatcher:
+class MicroBatcher(AroundModel):
     """An EmbeddingModel that asks ``inner`` once for what several callers want. For one event loop.
 
     Each caller gets its own rows, in its own order, whoever it shared a request with. Callers of several tenants may
@@ -75,7 +75,7 @@ class MicroBatcher:
         max_pending: int = 8192,
         later: Later = _later,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._window = window
         self._max_batch = max_batch
         self._max_pending = max_pending
@@ -85,18 +85,6 @@ class MicroBatcher:
         self._upstream: set[asyncio.Task[None]] = set()
         self._pending = 0
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    def dimensions(self) -> int:
-        return self._inner.dimensions
-
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """As ``answer``, at unit length."""
-        return unit_rows((await self.answer(texts)).vectors)
 
     async def answer(self, inputs: Sequence[Input]) -> Embedded:
         """Raises what the inner model raises, and Overloaded."""
@@ -121,7 +109,7 @@ class MicroBatcher:
         for task in tuple(self._upstream):
             task.cancel()
         await asyncio.gather(*self._upstream, return_exceptions=True)
-        await self._inner.aclose()
+        await super().aclose()
 
     def _join(self, ask: _Ask) -> _Batch:
         self._pending += len(ask.inputs)

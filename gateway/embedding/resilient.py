@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import structs
 
 from gateway.clock import Clock
-from gateway.embedding.base import Embedded, EmbeddingModel, Input, Vectors, unit_rows
+from gateway.embedding.base import AroundModel, Embedded, EmbeddingModel, Input
 from gateway.errors import BreakerOpen, ProviderError, ProviderRejectedRequest, ProviderTimeout
 from gateway.types import Attempt, ModelRef
 
@@ -44,7 +44,7 @@ class Resilience(Protocol):
     def backoff_cap(self) -> float: ...
 
 
-class Resilient:
+class Resilient(AroundModel):
     """An EmbeddingModel around ``inner``; answers and errors carry ``attempts``.
 
     Retried are errors that say that it may help, as far as number, time and budget allow, after 0 to
@@ -64,7 +64,7 @@ class Resilient:
         entropy: random.Random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._ref = ref
         self._bounds = bounds
         self._circuit = circuit
@@ -72,18 +72,6 @@ class Resilient:
         self._clock = clock
         self._entropy = entropy
         self._sleep = sleep
-
-    @property
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    def dimensions(self) -> int:
-        return self._inner.dimensions
-
-    async def embed(self, texts: Sequence[str]) -> Vectors:
-        """As ``answer``, at unit length."""
-        return unit_rows((await self.answer(texts)).vectors)
 
     async def answer(self, inputs: Sequence[Input]) -> Embedded:
         """Within ``total_timeout`` seconds. Raises BreakerOpen, and what the inner model raises."""
@@ -103,9 +91,6 @@ class Resilient:
                 await self._sleep(wait)
             else:
                 return structs.replace(answer, attempts=(*made, self._attempt(begun)))
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
     async def _guarded(self, inputs: Sequence[Input], seconds: float) -> Embedded:
         probe = self._circuit.admit()
