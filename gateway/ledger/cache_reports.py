@@ -195,13 +195,13 @@ def repetition(engine: Engine, since: float, until: float, *, tenant: str, promp
         questions, looked_at, observed, changes = session.execute(totals).one()
         calls = session.scalar(select(func.count()).select_from(CallRow).where(*mine)) or 0
         frequent = session.scalar(select(_total(head.c.calls))) or 0
-    beyond = calls - looked_at  # these are of questions rarer than all that were looked at
+    beyond = calls - int(looked_at)  # these are of questions rarer than all that were looked at
     return Repetition(
         calls=calls,
         questions=questions + beyond,
-        head=frequent / calls if calls else 0.0,
+        head=int(frequent) / calls if calls else 0.0,
         observed=float(observed),
-        changes=changes,
+        changes=int(changes),  # PostgreSQL sums integers to decimals
     )
 
 

@@ -21,11 +21,12 @@ import msgspec
 from redis import Redis
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import Engine, case, func, select
 
 from gateway.ledger.queries import spend
 from gateway.prompts.projection import write_routing
-from gateway.storage.engine import writing
-from gateway.storage.models import PromptRow, PromptVersionRow
+from gateway.storage.engine import reading, writing
+from gateway.storage.models import PromptRow, PromptVersionRow, SemanticPairRow
 from gateway.types import CachePolicy, LayerPolicy, Origin, PromptVersion, SemanticMode, SemanticPolicy
 from tasks.evaluators.assertions import check_all
 from tasks.llm import LlmClient, client
@@ -88,9 +89,11 @@ class Day:
 
 @dataclass(frozen=True)
 class Earned:
-    """How the semantic layer came by its right to serve, or did not."""
+    """How the semantic layer came by its right to serve, or did not. ``judged``: by why a guard spoke against the pair,
+    empty where none did, how many were judged and how many of them were right."""
 
     days: int
+    judged: dict[str, tuple[int, int]]
     pairs: int
     wrong: int
     upper: float
@@ -256,9 +259,18 @@ def earn(desk: Desk, before: Sequence[Sequence[Asking]]) -> Earned:
     judging = spend(desk.here.engine, since, time.time() + 1, by=("origin",), tenant=TENANT)
     usd = sum((one.cost_usd for one in judging if one.key["origin"] == Origin.JUDGE), Decimal(0))
     if last is None:
-        return Earned(days, 0, 0, 1.0, None, False, usd)
+        return Earned(days, {}, 0, 0, 1.0, None, False, usd)
     found = last.standing
-    return Earned(days, found.pairs, found.wrong, found.upper, found.threshold, found.state == "serving", usd)
+    judged = _judged(desk.here.engine)
+    return Earned(days, judged, found.pairs, found.wrong, found.upper, found.threshold, found.state == "serving", usd)
+
+
+def _judged(engine: Engine) -> dict[str, tuple[int, int]]:
+    of = SemanticPairRow
+    right = func.sum(case((of.correct.is_(True), 1), else_=0))
+    with reading(engine) as session:
+        rows = session.execute(select(of.veto, func.count(of.correct), right).group_by(of.veto)).all()
+    return {veto: (int(number), int(good or 0)) for veto, number, good in rows}
 
 
 def violations(days: dict[str, Day]) -> list[str]:
