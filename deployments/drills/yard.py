@@ -106,7 +106,7 @@ def relaid(
         epochs=epochs or worker.epochs,
         retriever=retriever or worker.retriever,
         providers=providers or worker.providers,
-        coalescer=coalescer or Coalescer(),
+        coalescer=Coalescer() if coalescer is None else coalescer,  # an empty one is false
         recorder=worker.recorder,
         clock=worker.clock,
     )
