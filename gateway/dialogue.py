@@ -152,7 +152,7 @@ class Dialogue:
     # --- one upstream call
 
     async def _ask(self, call: Call, trail: Trail) -> Reply:
-        reservation = await self._limits.reserve(call)
+        reservation = await self._reserve(call, trail)
         begun = self._clock.monotonic()
         try:
             reply = await self._providers.complete(self._completion(call, trail))
@@ -165,7 +165,7 @@ class Dialogue:
         return reply
 
     async def _listen(self, call: Call, trail: Trail) -> AsyncGenerator[Delta, None]:
-        reservation = await self._limits.reserve(call)
+        reservation = await self._reserve(call, trail)
         begun = self._clock.monotonic()
         settled = False
         said = 0
@@ -184,6 +184,10 @@ class Dialogue:
                 trail.passed("provider", begun, self._clock.monotonic())
                 await self._failed(call, trail, error, reservation, said)
             raise
+
+    async def _reserve(self, call: Call, trail: Trail) -> Any:
+        reserving, trail.reserving = trail.reserving, None
+        return await (self._limits.reserve(call) if reserving is None else reserving)
 
     def _completion(self, call: Call, trail: Trail) -> Completion:
         version = call.version

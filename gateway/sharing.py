@@ -1,17 +1,20 @@
 """One upstream call for identical calls in flight: who may share, what they share, and who pays for it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from typing import Any
 
 from gateway.cache.coalesce import Left, Seat, Work
 from gateway.cache.flight import Flight
 from gateway.cache.keys import Scope
 from gateway.clock import Clock
-from gateway.ports import AnswerCache, Coalescer
+from gateway.errors import PromptyardError
+from gateway.ports import AnswerCache, Coalescer, Limits
 from gateway.producer import Producer
 from gateway.trail import Trail
-from gateway.types import CacheMode, Call, Delta, Layer, Origin, Reply
+from gateway.types import NO_LIMITS, CacheMode, Call, Delta, Layer, Origin, Reply
 
 
 class Sharing:
@@ -20,10 +23,13 @@ class Sharing:
     What was shared has a trail of its own. Whoever is told of it first books it: the leader may have left.
     """
 
-    def __init__(self, *, cache: AnswerCache, coalescer: Coalescer, producer: Producer, clock: Clock) -> None:
+    def __init__(
+        self, *, cache: AnswerCache, coalescer: Coalescer, producer: Producer, limits: Limits, clock: Clock
+    ) -> None:
         self._cache = cache
         self._coalescer = coalescer
         self._producer = producer
+        self._limits = limits
         self._clock = clock
         self._later: set[asyncio.Task[None]] = set()
 
@@ -104,6 +110,9 @@ class Sharing:
     def _board(self, trail: Trail, *, aloud: bool) -> Seat:
         call = trail.call
         shared = Trail(call=call, begun=trail.begun)
+        if call.rendered and call.limits is not NO_LIMITS:
+            # All that will be sent is known: it is reserved while the turn to work is waited for.
+            shared.reserving = asyncio.create_task(self._reserve(call), name="reserve")
 
         async def make(flight: Flight) -> None:
             if not aloud:
@@ -122,8 +131,20 @@ class Sharing:
         async def look() -> Reply | None:
             return (await self._cache.find(call)).reply
 
-        work = Work(make=make, keep=keep, look=look, fresh=call.cache is CacheMode.REFRESH)
+        def spare() -> None:
+            if (reserving := shared.reserving) is not None:
+                shared.reserving = None
+                self._run(self._give_back(reserving))
+
+        work = Work(make=make, keep=keep, look=look, spare=spare, fresh=call.cache is CacheMode.REFRESH)
         return self._coalescer.board(_flight(self._cache.key(call), call), work, shared)
+
+    async def _reserve(self, call: Call) -> Any:
+        return await self._limits.reserve(call)
+
+    async def _give_back(self, reserving: "asyncio.Task[Any]") -> None:
+        with contextlib.suppress(PromptyardError):
+            await self._limits.release(await reserving)
 
     def _may_share(self, call: Call) -> bool:
         return _may_share(call) and self._producer.may_share(call)

@@ -45,6 +45,8 @@ class Trail(Struct, kw_only=True):
     """Decisions and their reasons, as plain JSON."""
     layer: Layer = Layer.NONE
     """Which layer gave what was produced; NONE is a provider."""
+    reserving: Any = None
+    """A task that reserves what the first trip to the providers needs, if it was begun early."""
     keeping: tuple[Call, Reply] | None = None
     """What is still to be put into the cache."""
     left: Any = None

@@ -26,7 +26,7 @@ from gateway.cache.flight_messages import (
     reply_of,
 )
 from gateway.cache.leases import Lease, Leases, Taken
-from gateway.errors import Overloaded
+from gateway.errors import Overloaded, StreamInterrupted
 from gateway.trail import Trail
 from gateway.types import Reply
 
@@ -37,6 +37,8 @@ LONGEST_WAIT = 180.0
 """Seconds after which it does so too: longer than any call may take."""
 _SLACK = 0.05
 _TIME_TO_CLEAN_UP = 2.0
+_TICKS = 3
+"""Of the event loop, after which an answer has left that was waited for."""
 
 
 class Left(Enum):
@@ -61,6 +63,7 @@ class Work(Struct, frozen=True):
     make: Callable[[Flight], Awaitable[None]]
     keep: Callable[[], Awaitable[bool]]
     look: Callable[[], Awaitable[Reply | None]]
+    spare: Callable[[], None] = lambda: None
     fresh: bool = False
 
 
@@ -141,8 +144,13 @@ class Coalescer:
 
     async def _fly(self, flight: Flight, work: Work, *, shared: bool) -> None:
         leases = self._leases if shared else None
-        lease = None if leases is None else await self._wait_for_turn(leases, flight, work)
+        try:
+            lease = None if leases is None else await self._wait_for_turn(leases, flight, work)
+        except BaseException:
+            work.spare()
+            raise
         if flight.landed:
+            work.spare()
             return
         if leases is None or lease is None:
             await self._work(flight, work)
@@ -163,6 +171,8 @@ class Coalescer:
         await work.make(flight)
         if work.fresh:
             self._remove(flight)
+        for _ in range(_TICKS):
+            await asyncio.sleep(0)
         return await work.keep()
 
     async def _part(self, leases: Leases, flight: Flight, lease: Lease, kept: bool) -> None:
@@ -191,7 +201,7 @@ class Coalescer:
             standing = await leases.ask(flight.key, landed_too=landed_too)
             if not isinstance(standing, Taken):
                 if holders:
-                    flight.begin_again()
+                    await self._take_over(leases, flight, standing)
                 return standing
             if standing.landed:
                 if (found := await work.look()) is not None:
@@ -205,6 +215,14 @@ class Coalescer:
                 return None
         flight.begin_again()
         return None
+
+    async def _take_over(self, leases: Leases, flight: Flight, lease: Lease | None) -> None:
+        try:
+            flight.begin_again()
+        except StreamInterrupted:
+            if lease is not None:
+                await leases.leave(lease, landed=False)
+            raise
 
     async def _follow(self, flight: Flight, seconds: float) -> bool:
         """Listen until the flight has landed (true), or until the lease that was seen may have run out."""

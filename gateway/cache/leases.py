@@ -33,12 +33,11 @@ _GRANTED, _LANDED = 1, 2
 log = logging.getLogger(__name__)
 
 # A holder is "<channel>|<token>". KEYS: lease, list of followers. ARGV: holder, lifetime in ms, own channel, what to
-# tell the holder, '1' to take a lease that has landed too.
+# tell the holder, '1' to take a lease that has landed too. Who waited for a dead holder goes on waiting for the next.
 _ASK = Script("""
 local held = redis.call('GET', KEYS[1])
 if not held or (held == 'landed' and ARGV[5] == '1') then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-  redis.call('DEL', KEYS[2])
   return {1, 0, ''}
 end
 if held == 'landed' then return {2, 0, ''} end

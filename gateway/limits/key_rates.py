@@ -3,8 +3,9 @@
 With the state Redis down both let everything through: an outage of a counter is no reason to refuse a customer.
 """
 
+import asyncio
 from collections.abc import Awaitable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from msgspec import Struct
@@ -69,18 +70,21 @@ class KeyRates:
         tokens.busy = result.busy[0]
         return None
 
-    def start_correcting(self, tokens: Tokens, used: int) -> Awaitable[Any]:
-        """Replace the estimate by what was used; only once."""
+    def correct(self, tokens: Tokens, used: int) -> None:
+        """Replace the estimate by what was used; only once. Under way when it returns: nobody has to wait for it."""
         estimate = tokens.estimate if tokens.busy else 0
-        return self._buckets.correct((tokens.bucket,), (used - estimate,), (tokens.busy,), (used,))
+        trip = self._buckets.correct((tokens.bucket,), (used - estimate,), (tokens.busy,), (used,))
+        asyncio.ensure_future(trip).add_done_callback(partial(self._corrected, tokens))
 
-    async def finish_correcting(self, tokens: Tokens, started: Awaitable[Any]) -> None:
-        try:
-            [used] = await started
-        except REDIS_TROUBLE:
-            self._metrics.unguarded(TOKENS)
+    def _corrected(self, tokens: Tokens, trip: "asyncio.Future[Any]") -> None:
+        if trip.cancelled():
             return
-        self._notices.used(TOKENS, tokens.tenant, tokens.key_id, int(used), tokens.bucket.limit)
+        trouble = trip.exception()
+        if isinstance(trouble, REDIS_TROUBLE):
+            self._metrics.unguarded(TOKENS)
+        elif trouble is None:
+            [used] = trip.result()
+            self._notices.used(TOKENS, tokens.tenant, tokens.key_id, int(used), tokens.bucket.limit)
 
     def _refused(self, kind: str, tenant: str, key_id: str, limit: int, wait: float) -> Refusal:
         self._metrics.refused(kind)

@@ -181,12 +181,12 @@ class Limits:
 
     async def _end(self, reservation: Reservation, tokens: int, cost: int) -> None:
         reservation.open = False
-        correcting = self._rates.start_correcting(reservation.tokens, tokens) if reservation.tokens else None
+        if reservation.tokens:
+            self._rates.correct(reservation.tokens, tokens)
+        # Money is booked before the ledger hears of it: see accounts.py.
         settling = [(hold, self._budgets.start_settling(hold, cost)) for hold in reservation.holds]
         for hold, trip in settling:
             await self._budgets.finish_settling(hold, cost, trip)
-        if reservation.tokens and correcting is not None:
-            await self._rates.finish_correcting(reservation.tokens, correcting)
 
 
 class _Admission:

@@ -344,8 +344,8 @@ async def answered(answering: Pipeline, call: Call) -> Answer:
 async def test_a_call_takes_the_time_that_is_configured_or_its_prompts_own() -> None:
     world = World()
     answering = pipeline(world, first_token_timeout=3, total_timeout=7)
-    await answering.answer(ask())
-    await answering.answer(structs.replace(ask(), prompt="", model="openai/gpt-4.1", messages=({"role": "user"},)))
+    await answered(answering, ask())
+    await answered(answering, structs.replace(ask(), prompt="", model="openai/gpt-4.1", messages=({"role": "user"},)))
     assert [(one.first_token_timeout, one.total_timeout) for one in world.asked] == [(3, VERSION.total_timeout), (3, 7)]
 
 
@@ -371,8 +371,8 @@ async def test_a_miss_is_grounded_asked_kept_and_recorded_with_provenance() -> N
 async def test_a_hit_asks_nobody_and_says_what_it_saved() -> None:
     world = World()
     path = pipeline(world)
-    first = await path.answer(ask())
-    again = await path.answer(ask(id="call_2"))
+    first = await answered(path, ask())
+    again = await answered(path, ask(id="call_2"))
     assert (len(world.asked), again.layer, again.reply.text) == (1, Layer.EXACT, first.reply.text)
     assert (again.paid_usd, again.saved_usd) == (Decimal(0), Decimal("0.5"))
 
@@ -380,9 +380,9 @@ async def test_a_hit_asks_nobody_and_says_what_it_saved() -> None:
 async def test_a_change_that_grounds_it_differently_makes_the_answer_anew() -> None:
     world = World()
     path = pipeline(world)
-    await path.answer(ask())
+    await answered(path, ask())
     world.text, world.epoch = "Returns: 45 days.", "e2"
-    again = await path.answer(ask())
+    again = await answered(path, ask())
     assert (again.layer, len(world.asked)) == (Layer.NONE, 2)
     assert "45 days" in world.asked[1].messages[0]["content"]
 
@@ -390,12 +390,12 @@ async def test_a_change_that_grounds_it_differently_makes_the_answer_anew() -> N
 async def test_a_change_elsewhere_leaves_the_answer_standing_and_no_younger() -> None:
     world = World()
     path = pipeline(world)
-    await path.answer(ask())
+    await answered(path, ask())
     world.epoch = "e2"
-    again = await path.answer(ask())
+    again = await answered(path, ask())
     assert (again.layer, again.cache_reason, len(world.asked)) == (Layer.EXACT, "revalidated", 1)
     assert next(iter(world.kept.values()))[1:] == ("e2", again.call.grounding, 2_000.0)
-    assert (await path.answer(ask())).cache_reason == "hit"
+    assert (await answered(path, ask())).cache_reason == "hit"
 
 
 async def test_an_answer_in_flight_is_made_again_when_its_documents_change() -> None:
@@ -510,14 +510,14 @@ async def test_what_must_not_be_shared_goes_alone(changes: dict[str, Any]) -> No
 async def test_evidence_is_made_for_each_user_anew() -> None:
     world = World()
     path = pipeline(world, TABLE)
-    answers = [await path.answer(ask(user=f"u{n}")) for n in range(60)]
+    answers = [await answered(path, ask(user=f"u{n}")) for n in range(60)]
     evidence = [answer for answer in answers if answer.call.evidence]
     assert 10 < len(evidence) < 50
     assert {answer.layer for answer in evidence} == {Layer.NONE}
     assert {answer.call.arm for answer in evidence} == {STABLE, CANARY}
     rest = [answer for answer in answers if not answer.call.evidence]
     assert sum(answer.layer is Layer.EXACT for answer in rest) == len(rest) - 2  # one miss for each version
-    nobody = await path.answer(ask())
+    nobody = await answered(path, ask())
     assert (nobody.call.arm, nobody.call.evidence) == (STABLE, False)
 
 
@@ -559,7 +559,8 @@ async def test_a_stream_ends_with_a_recorded_answer_that_later_calls_share() -> 
     pieces = [piece async for piece in path.stream(ask(stream=True))]
     assert [piece.delta["content"] for piece in pieces if isinstance(piece, Delta)] == ["Thirty", " days."]
     assert isinstance(pieces[-1], Answer)
-    assert (await path.answer(ask())).layer is Layer.EXACT
+    await path.settle()
+    assert (await answered(path, ask())).layer is Layer.EXACT
     replayed = [piece async for piece in path.stream(ask(stream=True))]
     assert isinstance(replayed[0], Delta)
     assert replayed[0].delta["content"] == "Thirty days."
@@ -607,8 +608,8 @@ async def test_a_refused_call_asks_nobody_and_is_not_in_the_ledger() -> None:
 async def test_money_is_reserved_before_and_settled_after_and_hits_need_none() -> None:
     world = World()
     path = pipeline(world)
-    await path.answer(ask())
-    await path.answer(ask())
+    await answered(path, ask())
+    await answered(path, ask())
     assert world.money == ["reserved", "settled 10 0.5"]
 
 
@@ -702,7 +703,7 @@ DOWN = ChainExhausted("all links failed")
 async def test_the_last_good_answer_stands_in_while_every_provider_is_down(streaming: bool) -> None:
     world = World(stands_in=True)
     path = pipeline(world)
-    first = await path.answer(ask())
+    first = await answered(path, ask())
     world.replies = [DOWN]
     if streaming:
         world.fail_at_once = True
@@ -710,7 +711,7 @@ async def test_the_last_good_answer_stands_in_while_every_provider_is_down(strea
         answer = pieces[-1]
         assert isinstance(answer, Answer)
     else:
-        answer = await path.answer(ask(cache=CacheMode.REFRESH))
+        answer = await answered(path, ask(cache=CacheMode.REFRESH))
     assert (answer.layer, answer.reply.text, answer.cache_reason) == (Layer.STALE, first.reply.text, DOWN.code)
     assert answer.paid_usd == 0
 
@@ -727,22 +728,22 @@ async def test_the_last_good_answer_stands_in_while_every_provider_is_down(strea
 async def test_the_last_good_answer_never_stands_past_its_provenance(text: str, epoch: str, stands: bool) -> None:
     world = World(stands_in=True)
     path = pipeline(world)
-    await path.answer(ask())
+    await answered(path, ask())
     world.text, world.epoch, world.replies = text, epoch, [DOWN]
     if stands:
-        assert (await path.answer(ask(cache=CacheMode.REFRESH))).layer is Layer.STALE
+        assert (await answered(path, ask(cache=CacheMode.REFRESH))).layer is Layer.STALE
     else:
         with pytest.raises(ChainExhausted):
-            await path.answer(ask(cache=CacheMode.REFRESH))
+            await answered(path, ask(cache=CacheMode.REFRESH))
 
 
 async def test_a_request_that_is_wrong_is_no_outage() -> None:
     world = World(stands_in=True)
     path = pipeline(world)
-    await path.answer(ask())
+    await answered(path, ask())
     world.replies = [ProviderRejectedRequest("temperature 9")]
     with pytest.raises(ProviderRejectedRequest):
-        await path.answer(ask(cache=CacheMode.REFRESH))
+        await answered(path, ask(cache=CacheMode.REFRESH))
 
 
 def wants(*names: str) -> Reply:
@@ -825,7 +826,7 @@ async def test_what_a_tool_found_stands_only_while_no_document_has_changed(
         said = [piece.delta for piece in await everything(path.stream(ask(stream=True))) if isinstance(piece, Delta)]
         assert said == [{"content": "Thirty."}]
     else:
-        assert (await path.answer(ask())).reply.text == "Thirty."
+        assert (await answered(path, ask())).reply.text == "Thirty."
     assert len(world.asked) == asked
 
 
