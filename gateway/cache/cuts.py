@@ -9,7 +9,7 @@ The generation is among the tokens: a state Redis that lost writes, cuts perhaps
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -47,16 +47,11 @@ class Cuts:
     def current(self, tenant: str, prompt: str = "", version: str = "", tags: Sequence[str] = ()) -> Awaitable[str]:
         """The token that an answer of this prompt is valid under, or ``UNKNOWN``. Never raises; one round-trip, which
         has begun when this returns."""
-        return self._told(self._line.ask("MGET", GENERATION_KEY, *_names(tenant, prompt, version, tags)))
+        return _Asked(self._line.ask("MGET", GENERATION_KEY, *_names(tenant, prompt, version, tags)), self._born)
 
-    async def _told(self, asked: Awaitable[Any]) -> str:
-        try:
-            generation, *tokens = await asked
-            if generation is None:
-                generation = await self._line.run(_BORN, [GENERATION_KEY], [self._token()])
-        except REDIS_TROUBLE:
-            return UNKNOWN
-        return ".".join(bytes(one).decode() if one is not None else "" for one in (generation, *tokens))
+    async def _born(self) -> bytes:
+        generation: bytes = await self._line.run(_BORN, [GENERATION_KEY], [self._token()])
+        return generation
 
     async def cut(self, tenant: str, *, prompt: str = "", version: str = "", tag: str = "") -> None:
         """From now on nothing counts that was made before, of the tenant or of the one name that is given.
@@ -71,6 +66,26 @@ class Cuts:
                 await self._redis.set(name, self._token())
         except REDIS_TROUBLE as trouble:
             raise StorageUnavailable("the state Redis did not answer (cut)") from trouble
+
+
+class _Asked:
+    """Not a coroutine: who asked may leave without hearing."""
+
+    def __init__(self, asked: "asyncio.Future[Any]", born: Callable[[], Awaitable[bytes]]) -> None:
+        self._asked = asked
+        self._born = born
+
+    def __await__(self) -> Generator[Any, None, str]:
+        return self._told().__await__()
+
+    async def _told(self) -> str:
+        try:
+            generation, *tokens = await self._asked
+            if generation is None:
+                generation = await self._born()
+        except REDIS_TROUBLE:
+            return UNKNOWN
+        return ".".join(bytes(one).decode() if one is not None else "" for one in (generation, *tokens))
 
 
 def _names(tenant: str, prompt: str, version: str, tags: Sequence[str]) -> list[str]:
