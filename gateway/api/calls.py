@@ -37,6 +37,10 @@ class CacheDecision(BaseModel):
         description="What each layer that was asked said (local, exact, semantic, embedding, context): hit, or why not."
     )
     kept: str | None = Field(description="kept, or why the answer was not kept; null when none was made.")
+    similar: dict[str, Any] | None = Field(
+        description="What the semantic layer saw: state, similarity and score of the nearest kept question, the guard "
+        "that spoke against it, the threshold, whether its answer was served, and its key; no questions."
+    )
 
 
 class AttemptMade(BaseModel):
@@ -146,6 +150,7 @@ def _view(story: CallStory) -> CallView:
             reason=row.cache_reason,
             reasons=explanation.get("layers", implied_layers(row.layer, row.cache_reason)),
             kept=explanation.get("kept"),
+            similar=explanation.get("semantic"),
         ),
         money=Money(
             cost_usd=_dollars(row.cost_usd),

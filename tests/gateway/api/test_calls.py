@@ -18,10 +18,19 @@ def test_a_miss_then_a_hit(shop: Shop) -> None:
     first, again = shop.ask().json(), shop.ask().json()
     miss, hit = explained(shop, first["id"]), explained(shop, again["id"])
     reasons = first["promptyard"]["cache"]["reasons"]
+    similar = miss["cache"].pop("similar")
     assert miss["cache"] == {"layer": "none", "reason": "miss", "kept": "kept", "reasons": reasons}
+    assert (similar["served"], similar["lexical"]) == (False, True)
+    assert similar["state"] == reasons["semantic"]
     assert (reasons["exact"], reasons["embedding"], reasons["context"]) == ("miss", "unneeded", "unneeded")
     assert reasons["semantic"]
-    assert hit["cache"] == {"layer": "exact", "reason": "hit", "kept": None, "reasons": {"exact": "hit"}}
+    assert hit["cache"] == {
+        "layer": "exact",
+        "reason": "hit",
+        "kept": None,
+        "reasons": {"exact": "hit"},
+        "similar": None,
+    }
     assert again["promptyard"]["cache"]["reasons"] == {"exact": "hit"}
     assert miss["route"]["prompt"] == shop.prompt
     assert (miss["route"]["version"], miss["route"]["arm"], miss["route"]["share_of_users"]) == ("1.0.0", "stable", 1.0)
