@@ -108,6 +108,8 @@ class Gateway:
 
     async def start(self) -> None:
         self.metrics.in_flight.set_function(lambda: self._in_flight)
+        self.metrics.local_bytes.set_function(lambda: self.cache.local.bytes)
+        self.metrics.local_entries.set_function(lambda: len(self.cache.local))
         await self.breakers.start()
         await self.leases.start()
         await self.watcher.start()
@@ -322,7 +324,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         line=cache_line,
         cuts=cuts,
     )
-    cache = LayeredCache(exact, LocalEntries(clock), clock)
+    cache = LayeredCache(exact, LocalEntries(clock, max_bytes=settings.local_cache_bytes), clock)
     spool = Spool(settings.spool_directory, instance, max_bytes=settings.spool_max_bytes, clock=clock)
     recorder = SpoolRecorder(spool, metrics, clock, keep_content=settings.ledger_content == "on", tracing=tracing)
     breakers = RedisBoard(state_redis, timeout=settings.redis_timeout)

@@ -114,6 +114,12 @@ class Settings(BaseSettings, SqlSettings):
         default_factory=dict, description="Limits of providers' models (JSON), such as by 'openai/gpt-4.1-mini'."
     )
 
+    local_cache_bytes: int = Field(
+        32 * 1024 * 1024,
+        ge=0,
+        description="Memory of a worker's own for answers of prompts with cache.local.on or cache.place: process.",
+    )
+
     embedder: Literal["lexical", "openai", "local"] = "lexical"
     embedding_model: str = "openai/text-embedding-3-small"
     embedding_local_model: str = Field(

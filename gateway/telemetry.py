@@ -110,6 +110,12 @@ class Metrics:
             registry=self.registry,
         )
         self.in_flight = Gauge("promptyard_calls_in_flight", "Calls being answered now.", registry=self.registry)
+        self.local_bytes = Gauge(
+            "promptyard_cache_local_bytes", "What the worker's own memory for answers holds.", registry=self.registry
+        )
+        self.local_entries = Gauge(
+            "promptyard_cache_local_entries", "Answers in the worker's own memory.", registry=self.registry
+        )
         self.degraded = Gauge(
             "promptyard_dependency_up", "1 while a dependency answers.", ["dependency"], registry=self.registry
         )

@@ -52,6 +52,20 @@ def test_a_prompt_that_keeps_its_answers_in_the_process_alone(stack: Stack) -> N
     assert (explained["layer"], explained["reasons"]) == ("local", {"local": "hit"})
 
 
+def test_each_layer_is_counted(stack: Stack) -> None:
+    shop = open_with(stack, NEAR)
+    for _ in range(3):
+        told(shop)
+    shown = shop.http.get("/metrics").text
+    for counted in ('layer="local",outcome="miss"', 'layer="local",outcome="hit"', 'layer="exact",outcome="hit"'):
+        assert f"promptyard_cache_lookups_total{{{counted}}}" in shown
+    assert 'promptyard_cache_lookup_seconds_count{layer="local"}' in shown
+    lines = [line.split() for line in shown.splitlines() if line.startswith("promptyard_cache_local_")]
+    held = {name: float(value) for name, value in lines}
+    assert held["promptyard_cache_local_entries"] >= 1
+    assert held["promptyard_cache_local_bytes"] > 500
+
+
 def test_a_change_that_leaves_the_grounding_is_said_to_be_revalidated(stack: Stack) -> None:
     shop = open_with(stack, NEAR)
     told(shop)

@@ -17,6 +17,7 @@ from gateway.cache.exact import ExactCache, Lookup
 from gateway.cache.keys import Scope, answer_key, entry_name
 from gateway.cache.layered import LayeredCache
 from gateway.cache.local import LocalEntries
+from gateway.cache.trust import TrustedCuts
 from gateway.clock import ManualClock
 from gateway.types import CacheMode, CachePlace, CachePolicy, Call, Layer, LayerPolicy, Reply
 from tests.gateway.cache.specimens import MANAGED, REPLY, VERSION
@@ -52,17 +53,34 @@ class Worker:
         return str(found.layer) if found.reply is not None else found.reason
 
 
-@pytest.fixture
-def cuts(state_redis: Redis) -> Cuts:
-    return Cuts(state_redis, timeout=1.0)
+def trusting(state_redis: Redis, clock: ManualClock) -> TrustedCuts:
+    """As each process has them: nobody sees what another one has read."""
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    return TrustedCuts(Cuts(state_redis, timeout=1.0), clock, sleep=sleep)
 
 
 @pytest.fixture
-def workers(cache_redis: Redis, epochs: Epochs, cuts: Cuts, clock: ManualClock) -> list[Worker]:
+def cuts(state_redis: Redis, clock: ManualClock) -> TrustedCuts:
+    """Of whoever removes: a process of its own."""
+    return trusting(state_redis, clock)
+
+
+@pytest.fixture
+def workers(cache_redis: Redis, state_redis: Redis, epochs: Epochs, clock: ManualClock) -> list[Worker]:
     return [
         Worker(
             LayeredCache(
-                ExactCache(cache_redis, epochs, clock=clock, entropy=random.Random(7), timeout=1.0, cuts=cuts),
+                ExactCache(
+                    cache_redis,
+                    epochs,
+                    clock=clock,
+                    entropy=random.Random(7),
+                    timeout=1.0,
+                    cuts=trusting(state_redis, clock),
+                ),
                 LocalEntries(clock),
                 clock,
             ),
@@ -96,7 +114,7 @@ async def test_a_prompt_that_does_not_want_it_gets_nothing_of_it(workers: list[W
     "removal", [{}, {"prompt": "help-centre"}, {"prompt": "help-centre", "version": "1.0.0"}, {"tag": "prices"}]
 )
 async def test_what_was_removed_no_worker_serves(
-    workers: list[Worker], cuts: Cuts, policy: CachePolicy, removal: dict[str, str]
+    workers: list[Worker], cuts: TrustedCuts, policy: CachePolicy, removal: dict[str, str]
 ) -> None:
     call = asked(policy)
     for worker in workers:
@@ -112,7 +130,7 @@ async def test_what_was_removed_no_worker_serves(
     assert other.reply == (ANOTHER if policy is NEAR else None)
 
 
-async def test_what_is_removed_under_another_name_stays(workers: list[Worker], cuts: Cuts) -> None:
+async def test_what_is_removed_under_another_name_stays(workers: list[Worker], cuts: TrustedCuts) -> None:
     call = asked(ALONE)
     await workers[0].answer(call, REPLY)
     await cuts.cut("other")
@@ -122,7 +140,7 @@ async def test_what_is_removed_under_another_name_stays(workers: list[Worker], c
 
 
 async def test_an_answer_that_was_being_made_while_it_was_removed_counts_nowhere(
-    workers: list[Worker], cuts: Cuts
+    workers: list[Worker], cuts: TrustedCuts
 ) -> None:
     for policy in (NEAR, ALONE):
         call = asked(policy)
@@ -272,7 +290,11 @@ STEPS = st.lists(
 @given(STEPS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_sequence_serves_what_was_removed_or_changed(
-    workers: list[Worker], cuts: Cuts, epochs: Epochs, clock: ManualClock, steps: list[tuple[str, int, str, bool]]
+    workers: list[Worker],
+    cuts: TrustedCuts,
+    epochs: Epochs,
+    clock: ManualClock,
+    steps: list[tuple[str, int, str, bool]],
 ) -> None:
     """Every answer names the state of the world that it was made in: only in that state is it served."""
     state = dict.fromkeys(("acme", "other"), 0)
