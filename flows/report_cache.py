@@ -73,6 +73,15 @@ def _show(stats: CacheStats, facts: list[PromptFacts], advice: list[Advice]) -> 
         }
         for one in stats.layers
     ]
+    looks = [
+        {
+            "layer": one.layer,
+            "asked": one.asked,
+            "hits": f"{one.hits / one.asked:.1%}",
+            "why not": ", ".join(f"{reason} {number}" for reason, number in list(one.reasons.items())[:4]),
+        }
+        for one in stats.looks
+    ]
     judged = [
         {"prompt": one.prompt, "version": one.version, "state": one.state, "judged": one.judged, "wrong": one.wrong}
         | {"wrong at most": f"{one.bound:.1%}"}
@@ -94,7 +103,8 @@ def _show(stats: CacheStats, facts: list[PromptFacts], advice: list[Advice]) -> 
     warnings = "".join(f"- {one}\n" for one in stats.warnings)
     markdown(
         "cache-report",
-        f"# {title}\n\n{markdown_table(layers)}\n## Does it pay?\n\n{markdown_table(advised)}\n"
+        f"# {title}\n\n{markdown_table(layers)}\n{markdown_table(looks)}\n"
+        f"## Does it pay?\n\n{markdown_table(advised)}\n"
         f"## Wrong semantic hits\n\n{markdown_table(judged)}\n## Stale\n\n{stale}\n\n"
         f"## Redis\n\n{warnings or 'Fine.'}\n",
         title,

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from gateway.cache.memory import RedisMemory, Role, read_memory, warnings_of
 from gateway.clock import Clock
-from gateway.ledger.cache_reports import LayerCount, layer_history, layer_latencies, quantile
+from gateway.ledger.cache_reports import LayerCount, LayerLooks, layer_history, layer_latencies, layer_looks, quantile
 from gateway.settings import Settings
 from gateway.storage.redis_store import REDIS_TROUBLE
 from gateway.types import Layer
@@ -36,8 +36,9 @@ class LayerStats:
 class CacheStats:
     """Live answers of a tenant in [since, until), of one prompt if it is named.
 
+    ``looks`` are what each layer said when it was asked, embeddings and contexts included, which answer nobody.
     ``buckets`` hold what each layer did from each of ``bucket_starts`` on. ``memory`` is None while Redis does not
-    answer; ``wrong`` has one line a prompt whose semantic hits are judged.
+    answer; ``wrong`` has one line a scope whose semantic hits are judged.
     """
 
     tenant: str
@@ -50,6 +51,7 @@ class CacheStats:
     saved_usd: Decimal
     unpriced: int
     layers: Sequence[LayerStats]
+    looks: Sequence[LayerLooks]
     bucket_starts: Sequence[float]
     buckets: Sequence[Mapping[str, LayerCount]]
     memory: RedisMemory | None = None
@@ -88,6 +90,7 @@ def cache_stats(settings: Settings, clock: Clock, tenant: str, prompt: str, sinc
         saved_usd=sum((one.saved_usd for one in history), NOTHING),
         unpriced=sum(one.unpriced for one in history),
         layers=by_layer(history, bins),
+        looks=layer_looks(engine, since, until, tenant=tenant, prompt=named),
         bucket_starts=[int(since) + place * width for place in range(BUCKETS)],
         buckets=buckets,
         memory=held,

@@ -50,6 +50,7 @@ def stats(
         out.print(line, highlight=False, markup=False)
     if found.calls:
         out.print(layers_table(found))
+        out.print(looks_table(found))
 
 
 def said(found: "CacheStats") -> list[str]:
@@ -106,6 +107,21 @@ def layers_table(found: "CacheStats") -> "Table":
     return table
 
 
+def looks_table(found: "CacheStats") -> "Table":
+    """Fits 80 columns."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("asked")
+    for title in ("times", "hits"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("why not", overflow="fold")
+    for one in found.looks:
+        why = ", ".join(f"{reason} {number}" for reason, number in list(one.reasons.items())[:4])
+        table.add_row(one.layer, str(one.asked), f"{one.hits / one.asked:.1%}", why)
+    return table
+
+
 def as_plain(found: "CacheStats") -> dict[str, Any]:
     """For machines; money as numbers in US dollars."""
     return {
@@ -120,6 +136,10 @@ def as_plain(found: "CacheStats") -> dict[str, Any]:
         "saved_usd": float(found.saved_usd),
         "unpriced": found.unpriced,
         "layers": [asdict(one) | {"saved_usd": float(one.saved_usd)} for one in found.layers],
+        "looks": [
+            {"layer": one.layer, "asked": one.asked, "hits": one.hits, "reasons": dict(one.reasons)}
+            for one in found.looks
+        ],
         "over_time": [
             {"from": start, "calls": {layer: one.calls for layer, one in bucket.items()}}
             for start, bucket in zip(found.bucket_starts, found.buckets, strict=True)

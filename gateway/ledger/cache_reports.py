@@ -4,13 +4,15 @@ Times are seconds since the epoch, intervals are [since, until), latencies are m
 Every function raises StorageUnavailable when SQL does not answer.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import BigInteger, ColumnElement, Engine, Integer, Text, and_, case, cast, func, select, type_coerce
 
+from gateway.ledger.records import implied_layers
 from gateway.ledger.reports import CHAT, LIVE, within
 from gateway.storage.engine import reading
 from gateway.storage.models import CallRow, Money
@@ -62,6 +64,19 @@ class Volume(Struct, frozen=True, kw_only=True):
     provider_cached_tokens: float
 
 
+class LayerLooks(Struct, frozen=True, kw_only=True):
+    """What a layer said when it was asked; ``reasons`` why it did not help, the most frequent first."""
+
+    layer: str
+    asked: int
+    hits: int
+    reasons: Mapping[str, int]
+
+
+NEWEST = 5_000
+"""Calls whose looks into each layer are counted."""
+_HIT = "hit"
+_FUNNEL = ("local", "exact", "semantic", "embedding", "context")
 HEAD = 50
 MOST_QUESTIONS = 20_000
 """Distinct questions, the most frequent first, that are looked at one by one."""
@@ -122,6 +137,35 @@ def quantile(bins: Sequence[int], share: float) -> float | None:
             edge = LATENCY_EDGES[min(place, len(LATENCY_EDGES) - 1)]
             return edge / 2.0 ** (0.5 / BINS_PER_DOUBLING) if place < len(LATENCY_EDGES) else edge
     return None
+
+
+def layer_looks(
+    engine: Engine, since: float, until: float, *, tenant: str, prompt: str | None = None
+) -> list[LayerLooks]:
+    """Of the ``NEWEST`` answered calls, in the order in which the layers are asked; those that only help included."""
+    query = (
+        select(CallRow.layer, CallRow.cache_reason, CallRow.explanation)
+        .where(*_live(since, until, tenant, prompt), CallRow.status == "ok")
+        .order_by(CallRow.started_at.desc(), CallRow.id.desc())
+        .limit(NEWEST)
+    )
+    with reading(engine) as session:
+        rows = session.execute(query).tuples().all()
+    said: dict[str, Counter[str]] = {}
+    for answered, reason, explanation in rows:
+        looks = explanation.get("layers") or implied_layers(answered, reason)
+        for layer, outcome in looks.items():
+            said.setdefault(layer, Counter())[_HIT if layer == answered else str(outcome)] += 1
+    order = sorted(said, key=lambda layer: (_FUNNEL.index(layer) if layer in _FUNNEL else len(_FUNNEL), layer))
+    return [
+        LayerLooks(
+            layer=layer,
+            asked=said[layer].total(),
+            hits=said[layer][_HIT],
+            reasons=dict(one for one in said[layer].most_common() if one[0] != _HIT),
+        )
+        for layer in order
+    ]
 
 
 def volumes(engine: Engine, since: float, until: float, *, tenant: str, prompt: str | None = None) -> list[Volume]:

@@ -12,6 +12,7 @@ from gateway.ledger.cache_reports import (
     LATENCY_EDGES,
     layer_history,
     layer_latencies,
+    layer_looks,
     quantile,
     repetition,
     volumes,
@@ -86,6 +87,27 @@ def test_latency_by_layer(engine: Engine) -> None:
     assert quantile(found["none"], 1.0) == LATENCY_EDGES[-1]
     assert quantile(found["exact"], 0.5) == pytest.approx(1.0, rel=0.13)
     assert quantile(found["exact"], 0.95) == pytest.approx(2.0, rel=0.13)
+
+
+def test_what_each_layer_said(engine: Engine) -> None:
+    told = {"layers": {"local": "miss", "exact": "miss", "semantic": "shadow", "embedding": "hit", "context": "miss"}}
+    add(
+        engine,
+        {"explanation": told},
+        {"explanation": {"layers": told["layers"] | {"embedding": "miss"}}},
+        HIT | {"cache_reason": "hit", "explanation": {}},  # said by the row itself
+        HIT | {"cache_reason": "revalidated", "explanation": {"layers": {"local": "miss", "exact": "epoch"}}},
+        *(dict(one) for one in NOT_OURS),
+    )
+    found = layer_looks(engine, NOW, NOW + 100, tenant="acme")
+    assert [(one.layer, one.asked, one.hits) for one in found] == [
+        ("local", 3, 0),
+        ("exact", 4, 2),
+        ("semantic", 2, 0),
+        ("embedding", 2, 1),
+        ("context", 2, 0),
+    ]
+    assert dict(found[2].reasons) == {"shadow": 2}
 
 
 @given(
