@@ -9,10 +9,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-import genai_prices
-from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import TieredPrices
-
 from gateway.types import Cost, Usage
 
 _QUARTER = 900
@@ -69,7 +65,6 @@ def _priced(provider: str, model: str, usage: Usage, at: int, batched: bool) -> 
 
 def load() -> str:
     """Reads the price data now, which takes up to half a second, rather than at the first call; its version."""
-    get_snapshot()
     _model_info("openai", "gpt-4.1-mini")
     return data_version()
 
@@ -77,11 +72,15 @@ def load() -> str:
 @lru_cache(maxsize=1)
 def data_version() -> str:
     """Which price data: ``genai-prices <package version>``, as the data comes with the package."""
+    import genai_prices  # not for those who only import the gateway: it takes a while
+
     return f"genai-prices {genai_prices.__version__}"
 
 
 @lru_cache(maxsize=2048)
 def _model_info(provider: str, model: str) -> Any:
+    from genai_prices.data_snapshot import get_snapshot
+
     try:
         _, info = get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
@@ -98,6 +97,8 @@ def _lists_batches(info: Any, moment: datetime) -> bool:
 
 def _tier(unit_price: Any, input_tokens: int, share: Decimal | None) -> Decimal | None:
     """Dollars for a million tokens. A tier, once its threshold of input tokens is passed, applies to all tokens."""
+    from genai_prices.types import TieredPrices
+
     if isinstance(unit_price, TieredPrices):
         passed = [tier.price for tier in unit_price.tiers if input_tokens > tier.start]
         unit_price = Decimal(passed[-1] if passed else unit_price.base)
