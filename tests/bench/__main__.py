@@ -19,6 +19,7 @@ SECONDS = {
     "chaos": 5.0,
     "batching": 10.0,
     "freshness": 60.0,
+    "interleavings": 1800.0,
     "stampede": 3.0,
     "day": 60.0,
     "memory": 300.0,
@@ -28,7 +29,7 @@ SECONDS = {
     "layers_below": 2.0,
 }
 """What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way,
-how long documents change, and the longest that filling the cache may take."""
+how long documents change, the longest that interleavings are drawn, and the longest that filling the cache may take."""
 
 _MODULES = {"semantic": "semantic_quality", "semantic-search": "semantic_search"}
 """Parts that are not called as their module is."""

@@ -217,13 +217,16 @@ def hold_at_each_await(machine: type[Interleavings], *, most: int = 30) -> int:
     raise AssertionError("the call never ends")
 
 
-def explore(machine: type[Interleavings], examples: int, *, steps: int = 40, seed: int = 0) -> None:
-    """Up to ``examples`` interleavings of up to ``steps`` steps. Raises what a reader found."""
+def explore(machine: type[Interleavings], examples: int, *, steps: int = 40, drawn: bool = False) -> None:
+    """Up to ``examples`` interleavings of up to ``steps`` steps, the same ones each time unless they are ``drawn``.
+
+    Raises what a reader found.
+    """
     exploration = settings(
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
-        derandomize=not seed,
+        derandomize=not drawn,
         database=None,
         report_multiple_bugs=False,
         phases=(Phase.generate,),

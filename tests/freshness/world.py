@@ -23,6 +23,7 @@ from gateway.cache.exact import ExactCache
 from gateway.cache.layered import LayeredCache
 from gateway.cache.local import LocalEntries
 from gateway.cache.retrieving import CachedRetriever
+from gateway.cache.trust import TrustedCuts
 from gateway.clock import ManualClock
 from gateway.compose import lay_path
 from gateway.embedding.lexical import LexicalEmbedder
@@ -171,7 +172,7 @@ class Worker:
         readers: Any = HeldRedis(world.entries)
         clock, embedder = world.clock, LexicalEmbedder(64)
         self.epochs = Epochs(writers, clock=clock, timeout=_NEVER, line=state)
-        self.cuts = Cuts(writers, timeout=_NEVER, line=state)
+        self.cuts = TrustedCuts(Cuts(writers, timeout=_NEVER, line=state), clock, sleep=world.sleep)
         kept = exact(
             readers,
             self.epochs,
@@ -278,6 +279,10 @@ class World:
         made = _CALL.search(said)
         if made is not None and int(made[1]) <= removed:
             raise StaleAnswer(f"{answer.layer.value} ({answer.cache_reason}) serves what was removed")
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.clock.now() + seconds
+        await self.gate.hold(lambda: self.clock.advance(max(0.0, until - self.clock.now())))
 
     async def put(self, worker: int, id: str) -> None:
         self._written += 1
