@@ -11,7 +11,7 @@ from redis.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 
-from gateway.storage.redis_url import RedisTarget
+from gateway.storage.redis_url import Address, RedisTarget
 
 
 class BoundedSentinelPool(BlockingConnectionPool, SentinelConnectionPool):
@@ -34,6 +34,17 @@ class BoundedSentinelPool(BlockingConnectionPool, SentinelConnectionPool):
             timeout=timeout,
             **options,
         )
+
+    async def get_master_address(self) -> Address:
+        """Of the master now. When it is another one, nobody goes on with the old one, which may not know it yet.
+
+        Raises one of ``REDIS_TROUBLE`` when no Sentinel knows a master.
+        """
+        before = self.master_address
+        address: Address = await super().get_master_address()  # type: ignore[no-untyped-call]
+        if before not in (None, address):
+            await super().disconnect(inuse_connections=True)
+        return address
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """All of them, those to the Sentinels included; without ``inuse_connections``: the idle ones to the master."""
