@@ -19,6 +19,7 @@ from gateway.trail import Trail
 from gateway.types import Answer, CacheMode, Call, Delta, Layer, Origin, PromptVersion, Reply
 
 REVALIDATED = "revalidated"
+_SERVED = STILL_SERVED | {HIT, REVALIDATED}
 
 
 class Pipeline:
@@ -212,8 +213,8 @@ class Pipeline:
     ) -> Answer:
         paid = layer is Layer.NONE
         call = trail.call
-        if layer is Layer.SEMANTIC:
-            reason = HIT  # what the exact layer said is among the layers
+        if layer is Layer.SEMANTIC or (layer is Layer.EXACT and reason not in _SERVED):
+            reason = HIT  # found later, in another layer or when another worker had kept it: its miss is over
         told = trail.layers
         if layer in told:
             told[layer] = reason

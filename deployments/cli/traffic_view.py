@@ -75,7 +75,13 @@ def print_report(report: TrafficReport, out: Console) -> None:
     errors = ", ".join(f"{count} {code}" for code, count in report.errors().items())
     facts.add_row("errors", Text(errors or "none", "red" if errors else "green"))
     facts.add_row("latency", "  ".join(f"p{p} {_ms(report.latency_ms(p / 100))}" for p in (50, 95, 99)))
-    names = {"none": "a model", "exact": "the exact cache", "coalesced": "another call in flight"}
+    names = {
+        "none": "a model",
+        "local": "a worker's memory",
+        "exact": "the exact cache",
+        "semantic": "a similar question",
+        "coalesced": "another call in flight",
+    }
     facts.add_row("from", _counts(report.count("layer"), report.answers, names))
     facts.add_row("providers", _counts(report.count("provider"), report.answers))
     facts.add_row("versions", _counts(report.count("version"), report.answers))
