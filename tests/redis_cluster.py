@@ -50,6 +50,18 @@ class Cluster:
         running = [server for server in self.masters if server.running]
         _until(lambda: all(_knows(server, f"cluster_state:{state}") for server in running))
 
+    def wait_until_taken_over(self, slot: int) -> None:
+        """Until the replica of the slot's owner has it, in the eyes of another master."""
+        witness = next(server for server in self.masters if server is not self.owner(slot))
+        port = self.owner(slot).port
+
+        def taken() -> bool:
+            with _client(witness) as redis:
+                layout = redis.execute_command("CLUSTER NODES")
+            return not any(address.endswith(f":{port}") and node["slots"] for address, node in layout.items())
+
+        _until(taken)
+
     def crossed(self) -> bool:
         """Whether anybody has asked, since the start of any node, for keys of several slots at once."""
         return any(_says(server, "errorstats", "CROSSSLOT") for server in self.masters if server.running)

@@ -21,6 +21,8 @@ from gateway.storage.redis_url import Address
 MAX_REDIRECTS = 3
 LOOK_SECONDS = 5.0
 """How long one look at the layout may take: several nodes may have to be asked, each for the time-out."""
+LOOK_EVERY = 1.0
+"""Seconds between looks, of a line that is guarded: an old master that wakes up does not know that it was replaced."""
 _PAUSE = 0.2
 """Seconds between the end of a look and the next, however many commands fail."""
 _EPOCH_SLOT = slot_of(GENERATION_KEY)
@@ -62,6 +64,7 @@ class ClusterLine:
         self._waiting: list[_Errand] = []
         self._looking: asyncio.Task[None] | None = None
         self._looked = float("-inf")
+        self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         cluster.closing.append(self._aclose)
 
@@ -77,6 +80,8 @@ class ClusterLine:
 
     def _set_out(self, key: Argument, by: Callable[[RedisLine], Future], command: Sequence[Argument]) -> Future:
         answer: Future = asyncio.get_running_loop().create_future()
+        if self._watching is None and self._cluster.guarded:
+            self._watching = self._start(self._watch())
         slot = slot_of(key if isinstance(key, bytes | str) else str(key))
         errand = _Errand(slot, by, command, answer)
         address = self._cluster.address_of(slot)
@@ -162,6 +167,14 @@ class ClusterLine:
                     errand.answer.set_exception(known)
                 else:
                     self._send(errand, address)
+
+    async def _watch(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(LOOK_EVERY)
+                self._look()
+        finally:
+            self._watching = None
 
     def _node(self, address: Address) -> _Node:
         node = self._nodes.get(address)
