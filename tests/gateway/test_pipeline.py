@@ -885,3 +885,15 @@ class Talking(World):
         yield Delta(delta={"role": "assistant", "content": ""})
         async for piece in super().stream(request):
             yield piece
+
+
+async def test_an_answer_says_what_each_layer_said() -> None:
+    world = World()
+    answering = pipeline(world)
+    missed = await answered(answering, ask())
+    assert missed.layers == {"exact": "miss", "context": "off", "embedding": "hit"}
+    found = await answering.answer(ask())
+    assert (found.layer, found.layers) == (Layer.EXACT, {"exact": "hit"})
+    world.epoch = "e2"
+    still_true = await answering.answer(ask())
+    assert still_true.layers == {"exact": "revalidated", "context": "off", "embedding": "hit"}

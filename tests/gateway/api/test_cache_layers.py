@@ -1,14 +1,21 @@
 """Each answer says which layer gave it and why the others did not; what is kept is true on every worker."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 from msgspec.structs import replace
 
+from gateway.app import create_app
+from gateway.compose import compose
+from gateway.http_server import BoundedHttp
 from gateway.types import CachePlace, CachePolicy, LayerPolicy, SemanticMode, SemanticPolicy
 from tests.gateway.api.conftest import Shop
 from tests.gateway_stack import Stack, gateway_stack, prompt_version, unique
+from tests.server_thread import ServerThread, listen
 
 NO_SEMANTIC = SemanticPolicy(mode=SemanticMode.OFF)
 NEAR = CachePolicy(local=LayerPolicy(on=True, ttl=30.0), semantic=NO_SEMANTIC)
@@ -72,6 +79,47 @@ def test_a_change_that_leaves_the_grounding_is_said_to_be_revalidated(stack: Sta
     shop.put("returns", "Returns", "Thirty days for everything that was never worn.")
     layer, reasons = told(shop)
     assert (layer, reasons["exact"]) == ("exact", "revalidated")
+
+
+@pytest.fixture
+def second(stack: Stack) -> Iterator[str]:
+    """The address of another gateway over the same Redis and SQL, with a memory and an event loop of its own."""
+    config = uvicorn.Config(create_app(stack.settings), http=BoundedHttp, log_level="warning", access_log=False)
+    server = ServerThread(uvicorn.Server(config), listen())
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("place", list(CachePlace))
+def test_what_was_removed_by_a_third_process_no_gateway_serves(stack: Stack, second: str, place: CachePlace) -> None:
+    shop = open_with(stack, replace(NEAR, place=place, tags=("prices",)))
+    other = through(shop, second)
+    for gateway in (shop, other):
+        for _ in range(3):
+            told(gateway)
+        assert told(gateway)[0] == "local"
+
+    async def cut() -> None:
+        remover = compose(stack.settings, role="test")
+        try:
+            await remover.cuts.cut(shop.tenant, tag="prices")
+        finally:
+            await remover.close()
+
+    asyncio.run(cut())
+    for gateway in (shop, other):
+        layer, reasons = told(gateway)
+        assert reasons["local"] == "removed"
+        # The first one's new answer may be in Redis by then.
+        assert layer == "none" or (gateway is other and place is CachePlace.SHARED and layer == "exact")
+    other.http.close()
+
+
+def through(shop: Shop, url: str) -> Shop:
+    http = httpx.Client(base_url=url, headers={"authorization": f"Bearer {shop.key}"}, timeout=30)
+    return Shop(shop.stack, shop.tenant, shop.prompt, shop.key, shop.openai, http)
 
 
 @pytest.fixture(scope="module")
