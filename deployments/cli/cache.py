@@ -35,6 +35,7 @@ def invalidate(
     prompt: Annotated[str, typer.Option("--prompt", help="All answers of a prompt.")] = "",
     version: Annotated[str, typer.Option("--version", help="Of one version only; needs --prompt.")] = "",
     document: Annotated[str, typer.Option("--document", help="Answers made from a document: COLLECTION/ID.")] = "",
+    tag: Annotated[str, typer.Option("--tag", help="All answers of prompts whose cache policy names this tag.")] = "",
     tenant: Annotated[str, typer.Option("--tenant", help="Whose; alone: all answers of that tenant.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="All answers of the tenant.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
@@ -46,18 +47,18 @@ def invalidate(
 
     if version and not prompt:
         raise InvalidRequest("a version needs its prompt", hint="Name the prompt too: --prompt NAME.")
-    if everything and (prompt or version or document):
-        raise InvalidRequest("--all goes with no prompt, version or document", hint="Leave one of them out.")
+    if everything and (prompt or version or document or tag):
+        raise InvalidRequest("--all goes with no prompt, version, document or tag", hint="Leave one of them out.")
     with StageView() as view:
         view.begin("go through")
         settings, _ = open_ledger()
         from tasks.invalidation import CacheScope, sweep
 
-        narrowed = bool(prompt or version or document or everything)
-        scope = CacheScope(tenant or (settings.tenant if narrowed else ""), prompt, version, document)
+        narrowed = bool(prompt or version or document or tag or everything)
+        scope = CacheScope(tenant or (settings.tenant if narrowed else ""), prompt, version, document, tag)
         # The function inside the task: no run is made of it, and Prefect may be down.
         survey = sweep.fn(settings, SystemClock(), scope, dry_run=dry_run, probe=PROBE, seed=1)
-        if narrowed and not dry_run and not document:  # what a document grounded is warmed by update_documents
+        if not scope.everything and not dry_run and not document:  # what a document grounded is warmed by update_documents
             from tasks.warm_marks import forget_marks
 
             forget_marks.fn(settings, scope.tenant, prompt)
@@ -74,6 +75,9 @@ def said(survey: "Survey") -> list[str]:
     size = _size(sum(survey.sizes.values()))
     lines = [f"{gone} of {survey.seen} answers {'would go' if survey.dry_run else 'removed'} ({size})."]
     lines += [f"  {reason}: {count}" for reason, count in sorted(survey.entries.items()) if count]
+    if survey.questions:
+        verb = "would be" if survey.dry_run else "were"
+        lines.append(f"{survey.questions} questions of the semantic layer {verb} forgotten with them.")
     if survey.probed:
         lines.append(f"{survey.probed} of the others held against their documents: {len(survey.stale)} stale.")
     return lines
@@ -86,9 +90,11 @@ def as_plain(scope: "CacheScope", survey: "Survey") -> dict[str, Any]:
         "prompt": scope.prompt or None,
         "version": scope.version or None,
         "document": scope.document or None,
+        "tag": scope.tag or None,
         "dry_run": survey.dry_run,
         "seen": survey.seen,
         "removed": survey.removed,
+        "questions": survey.questions,
         "entries": {str(reason): count for reason, count in survey.entries.items()},
         "bytes": {str(reason): count for reason, count in survey.sizes.items()},
         "probed": survey.probed,
