@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gateway.cache.semantic.guards import veto
 from tasks.statistics.semantic_threshold import fit_threshold
-from tests.bench.semantic_data import Material, Questions
+from tests.bench.semantic_data import Material
 from tests.bench.semantic_serving import Choice, Method, Rate, Served, choose, serve
 from tests.bench.semantic_tables import add_rates, add_served, figures_of, rates_table, served_table
 
@@ -32,17 +32,29 @@ def near_misses(material: Material, thresholds: Mapping[Method, float], console:
         table.add_row(edit, str(len(places)), *map(str, rates.values()))
         figures[edit] = {name: rate.share for name, rate in rates.items()}
     console.print(table)
+    return figures | _among_all(material, thresholds, console)
+
+
+def _among_all(material: Material, thresholds: Mapping[Method, float], console: Console) -> dict[str, Any]:
+    """Each near miss asked of all training questions: the question it was made from, and all those around it."""
+    table = rates_table("near misses asked of all training questions", "", "served", "with the source's answer")
+    figures: dict[str, Any] = {}
+    known = [place for place, answer in enumerate(material.near_missed.answers) if answer]
+    asked = material.near_missed.take(known)
+    for method, threshold in thresholds.items():
+        served = serve(choose(asked, material.train, method), threshold)
+        add_rates(table, method.name, [served.hit_rate, Rate(served.hits - served.wrong, served.asked)])
+        figures[f"{method.name}, among all"] = [served.hit_rate.share, (served.hits - served.wrong) / served.asked]
+    console.print(table)
     return figures
 
 
-def guards(
-    material: Material, kept: Questions, nearest: Sequence[Choice | None], floor: float, console: Console
-) -> dict[str, Any]:
+def guards(material: Material, nearest: Sequence[Choice | None], floor: float, console: Console) -> dict[str, Any]:
     """What each guard vetoes of the nearest questions that are as similar as ``floor``, and of the near misses."""
     firing: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     for asked, one in zip(material.test.texts, nearest, strict=True):
         if one is not None and one.value >= floor:
-            firing[one.right][veto(asked, kept.texts[one.kept]) or _SERVED] += 1
+            firing[one.right][veto(asked, one.kept) or _SERVED] += 1
     missed = Counter(veto(asked, near) or _SERVED for asked, near, _ in material.near_misses)
     columns = (firing[True], firing[False], missed)
     table = rates_table(

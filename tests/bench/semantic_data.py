@@ -5,8 +5,9 @@ import csv
 import hashlib
 import json
 import os
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,20 @@ DATA = Path(os.environ.get("PROMPTYARD_DATA") or _SHARED / "data")
 MODEL = os.environ.get("PROMPTYARD_EMBEDDING_LOCAL_MODEL") or "sentence-transformers/all-MiniLM-L6-v2"
 FOLDER = Path(os.environ.get("PROMPTYARD_EMBEDDING_FOLDER") or _SHARED / "models" / "all-MiniLM-L6-v2-int8")
 _PIECE = 256
+_SEED = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """Texts, the answer that each needs (questions of one intent share one), and vectors of shape (n, dimensions)."""
+    """Texts, the answer that each needs (questions of one intent share one), and vectors of shape (n, dimensions).
+
+    ``fingerprints`` are those of the kept answers' wordings.
+    """
 
     texts: tuple[str, ...]
     answers: tuple[int, ...]
     vectors: Vectors
+    fingerprints: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -37,7 +43,15 @@ class Questions:
             tuple(self.texts[place] for place in places),
             tuple(self.answers[place] for place in places),
             self.vectors[list(places)],
+            tuple(self.fingerprints[place] for place in places),
         )
+
+    def reworded(self, bits: int = 5) -> "Questions":
+        """Each answer in words of its own: fingerprints of equal answers differ in some ``2 * bits`` of 64."""
+        entropy = random.Random(_SEED)
+        turned = [sum(1 << bit for bit in entropy.sample(range(64), bits)) for _ in self.texts]
+        prints = tuple(one ^ other for one, other in zip(self.fingerprints, turned, strict=True))
+        return replace(self, fingerprints=prints)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +62,8 @@ class Material:
     test: Questions
     near_misses: tuple[tuple[str, str, str], ...]
     near_miss_similarity: tuple[float, ...]
+    near_missed: Questions
+    """The near misses with the answer that none of them must get: that of the question it was made from, 0: unknown."""
     originals: Questions
     paraphrases: Questions
     embedder: str
@@ -78,11 +94,15 @@ async def _load(embedder: Embedder) -> Material:
     asked = await _embed(embedder, [miss[0] for miss in misses])
     kept = await _embed(embedder, [miss[1] for miss in misses])
     intents = [pair["origin"].strip().casefold() for pair in pairs]
+    train = await _labelled(embedder, _banking("train"))
+    known = dict(zip(train.texts, train.answers, strict=True))
+    forbidden = tuple(known.get(miss[1], 0) for miss in misses)
     material = Material(
-        train=await _labelled(embedder, _banking("train")),
+        train=train,
         test=await _labelled(embedder, _banking("test")),
         near_misses=tuple(misses),
         near_miss_similarity=tuple(float(one) for one in (asked * kept).sum(axis=1)),
+        near_missed=Questions(tuple(miss[0] for miss in misses), forbidden, asked, forbidden),
         originals=await _questions(embedder, [pair["origin"] for pair in pairs], intents),
         paraphrases=await _questions(embedder, [pair["similar"] for pair in pairs], intents),
         embedder=embedder.name,
@@ -98,7 +118,8 @@ async def _labelled(embedder: Embedder, path: Path) -> Questions:
 
 
 async def _questions(embedder: Embedder, texts: Sequence[str], intents: Sequence[str]) -> Questions:
-    return Questions(tuple(texts), tuple(map(answer_of, intents)), await _embed(embedder, texts))
+    answers = tuple(map(answer_of, intents))
+    return Questions(tuple(texts), answers, await _embed(embedder, texts), answers)
 
 
 async def _embed(embedder: Embedder, texts: Sequence[str]) -> Vectors:

@@ -1,29 +1,27 @@
 """What the semantic layer would have chosen for each question of a stream, and how right it would have been. Pure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.cache.semantic import choice
 from gateway.cache.semantic.guards import veto
-from gateway.cache.semantic.score import VOTERS, Neighbour, features, score
+from gateway.cache.semantic.index import Near
 from tasks.statistics.semantic_threshold import JudgedPair, clopper_pearson_lower, clopper_pearson_upper
 from tests.bench.semantic_data import Questions
-
-Guard = Callable[[str, str], str]
-"""A guard: why the second question's answer must not be served for the first one; empty: nothing speaks against it."""
 
 _ROWS = 250
 
 
 @dataclass(frozen=True)
 class Method:
-    """``voting``: by the score; otherwise by the nearest question's similarity alone."""
+    """``voting``: answers are known, so they vote; otherwise a score is the similarity alone."""
 
     name: str
     voting: bool
-    guard: Guard
+    guard: choice.Veto
 
     @property
     def guarded(self) -> bool:
@@ -44,11 +42,11 @@ METHODS = (
 
 @dataclass(frozen=True)
 class Choice:
-    """The kept question (its place) that would have been served, from which value on, and whether it were right."""
+    """The kept question that would be served, from which value of the score on, and whether its answer is right."""
 
     value: float
     right: bool
-    kept: int
+    kept: str
 
     @property
     def pair(self) -> JudgedPair:
@@ -107,13 +105,15 @@ def choose(
     """
     found: list[Choice | None] = []
     for place, similarity, nearest in _nearest(asked, kept, known):
-        near = [Neighbour(float(one), kept.answers[at]) for one, at in zip(similarity, nearest, strict=True)]
-        found.append(None)
-        for neighbour, at in zip(near, nearest, strict=True):
-            if neighbour.similarity > 0.0 and not method.guard(asked.texts[place], kept.texts[at]):
-                value = score(features(neighbour, near)) if method.voting else neighbour.similarity
-                found[-1] = Choice(value, kept.answers[at] == asked.answers[place], int(at))
-                break
+        answers = {kept.texts[at]: kept.answers[at] for at in nearest}
+        near = [
+            Near(kept.texts[at], float(one), kept.fingerprints[at] if method.voting else 0)
+            for one, at in zip(similarity, nearest, strict=True)
+        ]
+        seen = choice.choose(asked.texts[place], near, method.guard)
+        best = seen.fitting[0] if seen.fitting else None
+        right = best is not None and answers[best.text] == asked.answers[place]
+        found.append(Choice(seen.score(best), right, best.text) if best is not None else None)
     return found
 
 
@@ -131,7 +131,7 @@ def _nearest(
         similarity = asked.vectors[start : start + _ROWS] @ kept.vectors.T
         if known is not None:
             similarity[everybody[None, :] >= known[start : start + _ROWS, None]] = -1.0
-        count = min(VOTERS, len(kept))
+        count = min(choice.CANDIDATES, len(kept))
         best = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
         for row, places in enumerate(best):
             ordered = places[np.argsort(-similarity[row, places], kind="stable")]

@@ -10,6 +10,9 @@ from gateway.cache.semantic.english import OPPOSITES, QUESTION_WORDS, SAME, SWAP
 from gateway.cache.semantic.reading import Reading, read, stem_of
 from gateway.embedding.lexicon import EMPTY_STEMS
 
+OF_THE_WORDING = frozenset({"substituted_word", "word_order"})
+"""Reasons that speak against one wording. All others speak against its answer, whatever question it is kept for."""
+
 _LEAST_UNDONE = 6
 _LEAST_PREFIX = 4
 _LEAST_MISSPELT = 5

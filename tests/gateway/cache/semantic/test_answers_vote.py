@@ -54,6 +54,29 @@ def test_what_a_guard_vetoed_still_votes_and_the_question_itself_does_not() -> N
     assert choice.score(choice.fitting[0]) < 0.6
 
 
+@pytest.mark.parametrize(
+    ("reason", "answer", "fits"),
+    [
+        ("numbers", RETURNS, False),
+        ("negation", RETURNS, False),
+        ("numbers", SHIPPING, True),  # another answer
+        ("numbers", 0, True),  # not known to be the same
+        ("substituted_word", RETURNS, True),  # speaks against the wording alone
+    ],
+)
+def test_an_answer_that_was_vetoed_is_not_taken_from_a_farther_question(reason: str, answer: int, fits: bool) -> None:
+    near = [Near("vetoed", 0.95, answer), Near("kept", 0.9, RETURNS)]
+    choice = choose("asked", near, lambda _, kept: reason if kept == "vetoed" else "")
+    assert [one.text for one in choice.fitting] == (["kept"] if fits else [])
+    assert (choice.vetoed, choice.veto) == (near[0], reason)
+
+
+def test_a_veto_of_a_farther_question_changes_nothing() -> None:
+    near = [Near("kept", 0.95, RETURNS), Near("vetoed", 0.9, RETURNS)]
+    choice = choose("asked", near, lambda _, kept: "numbers" if kept == "vetoed" else "")
+    assert choice.best == near[0]
+
+
 def test_without_known_answers_the_score_is_the_similarity() -> None:
     choice = choose("asked", [Near("kept", 0.9), Near("second", 0.88, SHIPPING)], no_veto)
     assert choice.score(choice.fitting[0]) == 0.9
