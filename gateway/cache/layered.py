@@ -4,6 +4,9 @@ The memory saves the GET and nothing else: the epoch and the cuts are still read
 that a removal or a change of documents that was acknowledged holds for every worker at once. What is taken out is
 judged by the same rule as an entry from Redis.
 
+In its place no answer outlives a change of its collection's documents, whether or not it is concerned: whoever removes
+the answers of a document sweeps Redis for them and changes the epoch, and must not find them proved true again here.
+
 In front of Redis an answer is held from its first hit on, so that what is asked once takes no memory; and for
 ``local.ttl`` seconds at most, because an answer that was made anew by another worker is only seen in Redis.
 """
@@ -54,8 +57,12 @@ class LayeredCache:
         cuts = self.exact.cuts(call)  # on their way while the epoch is
         known = call.epoch if epoch is None else await epoch
         found = self.exact.judge(call, key, value, known, await cuts)
-        if alone or found.reason == rules.HIT:
+        if found.reply is not None and (alone or found.reason == rules.HIT):
             return structs.replace(found, layer=Layer.LOCAL)
+        if alone:
+            if found.candidate is not None:
+                self.local.remove(name)
+            return structs.replace(found, layer=Layer.LOCAL, candidate=None)
         # Removed, changed or nearly over: Redis may have a newer one.
         self.local.remove(name)
         again = await self.exact.find(structs.replace(call, epoch=known), key=key)
