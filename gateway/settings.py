@@ -89,7 +89,10 @@ class Settings(BaseSettings, SqlSettings):
         1, ge=1, le=64, description="Processes that answer calls on the port; one that dies is replaced."
     )
     database_url: str = Field("", description="SQL of the ledger; SQLite under home by default.")
-    cache_redis_url: str = Field("redis://127.0.0.1:6379/0", description="Answers; may be emptied at any moment.")
+    cache_redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Answers; may be emptied at any moment. Also redis+sentinel:// and redis+cluster:// (both URLs).",
+    )
     state_redis_url: str = Field("redis://127.0.0.1:6380/0", description="Routing, epochs, limits; noeviction and AOF.")
     redis_timeout: float = Field(0.25, gt=0, description="Seconds a Redis command may take before we go on without it.")
     redis_connections: int = Field(
