@@ -203,11 +203,29 @@ async def test_a_guard_vetoes_and_the_next_one_may_serve(
     reply, trail = await worker.find(ask(ASKED))
     assert reply is None
     assert trail.notes["semantic"]["veto"] == "numbers"
-    await worker.answer(second, structs.replace(REPLY, model="second"))
+    other = {"role": "assistant", "content": "At any cash machine."}  # the vetoed answer would be vetoed again
+    await worker.answer(second, structs.replace(REPLY, message=other))
+    worker.told.verdict = Verdict(True, 0.5, 0.02, "serving")  # the vetoed neighbour votes against it
     reply, trail = await worker.find(ask(ASKED))
     assert reply is not None
-    assert reply.model == "second"
+    assert reply.message == other
     assert trail.notes["semantic"]["veto"] == ""
+
+
+async def test_the_answer_that_was_vetoed_is_not_served_for_another_wording(
+    cache_redis: Redis, epochs: Epochs, cache: ExactCache, clock: ManualClock
+) -> None:
+    def veto(asked: str, kept: str) -> str:
+        return "numbers" if kept == KEPT else ""
+
+    worker = make(cache_redis, epochs, cache, clock, veto=veto)
+    second = "May I have my money back?"
+    worker.embedder.places[second] = beside(PLACES[ASKED], 0.92, seed=5)
+    await worker.answer(KEPT)
+    await worker.answer(second)
+    reply, trail = await worker.find(ask(ASKED))
+    assert reply is None
+    assert trail.notes["semantic"]["veto"] == "numbers"
 
 
 HARD: dict[str, dict[str, Any]] = {
