@@ -17,13 +17,14 @@ from tasks.warm_marks import forget_marks
 
 
 class InvalidateRequest(BaseModel):
-    """What to remove. Without a prompt, version, document or tenant: what no call can be served with any more."""
+    """What to remove. Without a prompt, version, document, tag or tenant: what no call can be served with any more."""
 
     dry_run: bool = Field(True, description="Only say what would go. The nightly schedule passes false.")
     tenant: str = Field("", description="All answers of a tenant; with a prompt or document, empty is the workspace's.")
     prompt: str = Field("", description="All answers of a prompt.")
     version: str = Field("", description="All answers of a version of that prompt.")
     document: str = Field("", description="All answers made from a document: 'collection/id'.")
+    tag: str = Field("", description="All answers of prompts whose cache policy names this tag.")
     memory_alert: float = Field(0.85, gt=0, le=1, description="Share of maxmemory from which people are told.")
     probe: int = Field(200, ge=0, le=10_000, description="Remaining entries whose documents are checked against SQL.")
     seed: int = Field(1, ge=0, description="Of the sample.")
@@ -34,9 +35,9 @@ def invalidate_cache(request: InvalidateRequest | None = None) -> Survey:
     """The artifact says how much would go, or went, and why; and that nothing stale is served."""
     request = request or InvalidateRequest()
     settings, clock = load_workspace().settings, SystemClock()
-    narrowed = bool(request.prompt or request.document or request.version)
+    narrowed = bool(request.prompt or request.document or request.version or request.tag)
     tenant = request.tenant or (settings.tenant if narrowed else "")
-    scope = CacheScope(tenant, request.prompt, request.version, request.document)
+    scope = CacheScope(tenant, request.prompt, request.version, request.document, request.tag)
     survey = sweep(settings, clock, scope, dry_run=request.dry_run, probe=request.probe, seed=request.seed)
     note_probe(settings, clock, "invalidate_cache", scope.tenant, "", survey.probed, survey.stale)
     if not scope.everything and not request.dry_run and not request.document:

@@ -9,13 +9,13 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sqlalchemy import Engine, select
 
 from gateway.cache.epochs import UNKNOWN
-from gateway.cache.inventory import Kept
+from gateway.cache.inventory import Inventory, Kept
 from gateway.cache.layered import LayeredCache
 from gateway.clock import Clock
 from gateway.compose import Gateway
@@ -44,24 +44,29 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class CacheScope:
-    """What somebody wants to be gone; empty fields do not narrow it. ``document`` is ``collection/id``."""
+    """What somebody wants to be gone; empty fields do not narrow it. ``document`` is ``collection/id``; ``tag`` is one
+    that prompts name in their cache policy.
+    """
 
     tenant: str = ""
     prompt: str = ""
     version: str = ""
     document: str = ""
+    tag: str = ""
 
     def __post_init__(self) -> None:
         if self.version and not self.prompt:
             raise InvalidRequest("a version needs its prompt", hint="Name the prompt too.")
         if self.document and self.document.count("/") != 1:
             raise InvalidRequest(f"{self.document!r} is not 'collection/id'", hint="For instance help-centre/refunds.")
-        if (self.prompt or self.document) and not self.tenant:
-            raise InvalidRequest("a prompt or a document needs its tenant")
+        if self.tag and (self.prompt or self.document):
+            raise InvalidRequest("a tag goes with no prompt or document", hint="Leave one of them out.")
+        if (self.prompt or self.document or self.tag) and not self.tenant:
+            raise InvalidRequest("a prompt, a document or a tag needs its tenant")
 
     @property
     def everything(self) -> bool:
-        return not (self.tenant or self.prompt or self.document)
+        return not (self.tenant or self.prompt or self.document or self.tag)
 
     def holds(self, entry: Kept) -> bool:
         of = entry.scope
@@ -69,6 +74,7 @@ class CacheScope:
             of.tenant == self.tenant
             and self.prompt in ("", of.prompt)
             and self.version in ("", of.version)
+            and (not self.tag or self.tag in entry.tags)
             and (not self.document or any(one.startswith(f"doc:{self.document}@") for one in entry.documents))
         )
 
@@ -87,7 +93,7 @@ def why_remove(entry: Kept, now: float, active: Active, epochs: CurrentEpochs, l
     """None for an entry that is of use. An entry of the current epoch is never orphaned: that would be a stale one."""
     if not entry.readable:
         return Reason.UNREADABLE
-    if entry.expires_at <= now:
+    if max(entry.expires_at, entry.aged_until) <= now:
         return Reason.EXPIRED
     of = entry.scope
     if of.prompt and (of.tenant, of.prompt, of.version) not in active:
@@ -100,7 +106,10 @@ def why_remove(entry: Kept, now: float, active: Active, epochs: CurrentEpochs, l
 
 @dataclass(frozen=True)
 class Survey:
-    """Entries and bytes by reason; ``stale``: what of the sample names a document version that is not current."""
+    """Entries and bytes by reason; ``stale``: what of the sample names a document version that is not current.
+
+    ``questions``: of the semantic layer, forgotten with their prompt or tenant.
+    """
 
     dry_run: bool
     seen: int = 0
@@ -110,11 +119,17 @@ class Survey:
     removed: int = 0
     probed: int = 0
     stale: Sequence[str] = ()
+    questions: int = 0
 
 
 @step("survey the cache")
 def sweep(settings: Settings, clock: Clock, scope: CacheScope, *, dry_run: bool, probe: int, seed: int) -> Survey:
     """With a scope, everything in it goes; without, what is of no use. ``probe``: how many of the rest are checked.
+
+    When it returns, no worker serves what was made before and is in the scope: first the scope's name gets another
+    token, which every look into the cache holds entries against (``gateway/cache/cuts.py``), what is in flight and in
+    a worker's own memory included; then its entries are swept away, for the memory. A document's answers are swept
+    away first, and then its collection gets a new epoch.
 
     Raises StorageUnavailable when Redis or SQL do not answer; what was removed before that stays removed.
     """
@@ -150,7 +165,9 @@ class _Sweep:
         draw: random.Random,
     ) -> None:
         self._cache: LayeredCache = gateway.cache
+        self._inventory = Inventory(gateway.cache_redis)
         self._epochs = gateway.epochs
+        self._cuts = gateway.cuts
         self._engine = engine
         self._clock = clock
         self._scope = scope
@@ -164,6 +181,26 @@ class _Sweep:
         self._least: dict[tuple[str, str], LeastVersions] = {}
 
     async def run(self) -> Survey:
+        scope = self._scope
+        if not (self._dry_run or scope.everything or scope.document):
+            await self._cuts.cut(scope.tenant, prompt=scope.prompt, version=scope.version, tag=scope.tag)
+        survey = await self._swept()
+        if scope.document and not self._dry_run:
+            place = scope.tenant, scope.document.partition("/")[0]
+            await self._epochs.publish(*place, await self._epochs.begin(*place))
+        return replace(survey, questions=await self._forget_questions())
+
+    async def _forget_questions(self) -> int:
+        """They say what was asked, and point to answers: they go with a prompt or a tenant."""
+        scope = self._scope
+        if scope.everything or scope.document or scope.tag:
+            return 0
+        found = await self._inventory.questions(scope.tenant, scope.prompt or None, scope.version or None)
+        if not self._dry_run:
+            await self._inventory.drop_questions(list(found))
+        return sum(found.values())
+
+    async def _swept(self) -> Survey:
         batch: list[Kept] = []
         async for entry in self._cache.survey(self._scope.tenant or None):
             batch.append(entry)

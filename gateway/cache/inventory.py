@@ -1,6 +1,6 @@
 """Going through what is kept, in bounded batches: for invalidation, statistics and warming; never on the hot path."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -14,6 +14,8 @@ from gateway.storage.redis_store import REDIS_TROUBLE
 from gateway.types import Message
 
 BATCH = 200
+SEMANTIC_PREFIX = "py:s:{"
+"""Of the semantic layer's questions; the rest of the name is as an entry's."""
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -29,6 +31,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     created_at: float = 0.0
     expires_at: float = 0.0
+    aged_until: float = 0.0
     provider: str = ""
     model: str = ""
     variables: Mapping[str, Any] = {}
@@ -71,6 +74,29 @@ class Inventory:
             removed += await self._unlink([name.encode() for name in names[start : start + BATCH]])
         return removed
 
+    async def questions(self, tenant: str, prompt: str | None = None, version: str | None = None) -> dict[str, int]:
+        """What the semantic layer remembers of a scope: the number of questions by the name they are kept under.
+
+        Raises StorageUnavailable, and ``ValueError`` for a version without prompt.
+        """
+        pattern = name_pattern(tenant, prompt, version).replace(PREFIX, SEMANTIC_PREFIX, 1)
+        found: dict[str, int] = {}
+        async for names in self._batches(pattern):
+            try:
+                pipe = self._redis.pipeline(transaction=False)
+                for name in names:
+                    pipe.xlen(name)
+                lengths = await pipe.execute()
+            except REDIS_TROUBLE as trouble:
+                raise _down("questions") from trouble
+            found |= {name.decode(errors="replace"): int(n) for name, n in zip(names, lengths, strict=True)}
+        return found
+
+    async def drop_questions(self, names: Sequence[str]) -> None:
+        """By the names that ``questions`` gave. Raises StorageUnavailable."""
+        for start in range(0, len(names), BATCH):
+            await self._unlink([name.encode() for name in names[start : start + BATCH]])
+
     async def _unlink(self, names: list[bytes]) -> int:
         try:
             pipe = self._redis.pipeline(transaction=False)
@@ -107,6 +133,7 @@ def _kept(name: str, stored: bytes) -> Kept | None:
         tags=entry.tags,
         created_at=entry.created_at,
         expires_at=entry.expires_at,
+        aged_until=entry.aged_until,
         provider=entry.reply.provider,
         model=entry.reply.model,
         variables=entry.variables,

@@ -10,7 +10,7 @@ from gateway.errors import InvalidRequest, StorageUnavailable
 from gateway.settings import Settings
 from gateway.storage.engine import writing
 from gateway.storage.models import DocumentRow, PromptRow, ReleaseRow
-from gateway.types import PromptVersion
+from gateway.types import CachePolicy, Layer, PromptVersion
 from tasks.invalidation import CacheScope, Reason, Survey, active_versions, sweep, why_remove
 from tests.tasks.conftest import Station
 from tests.tasks.rows import add, prompt_rows
@@ -26,6 +26,7 @@ ENTRY = Kept(
     collection="articles",
     epoch="g.2",
     documents=("doc:articles/refunds@3",),
+    tags=("prices",),
     expires_at=NOW + 1,
 )
 
@@ -37,6 +38,7 @@ ENTRY = Kept(
         (structs.replace(ENTRY, documents=("doc:articles/refunds@2",)), None),  # of the current epoch: the probe's
         (structs.replace(ENTRY, readable=False), Reason.UNREADABLE),
         (structs.replace(ENTRY, expires_at=NOW), Reason.EXPIRED),
+        (structs.replace(ENTRY, expires_at=NOW, aged_until=NOW + 1), None),  # served on while it is made anew
         (structs.replace(ENTRY, scope=Scope("acme", "help", "0.9.0")), Reason.INACTIVE),
         (structs.replace(ENTRY, scope=Scope("somebody", "help", "1.0.0")), Reason.INACTIVE),
         (structs.replace(ENTRY, epoch="g.1"), None),  # may still be true: the next call finds out
@@ -65,6 +67,8 @@ def test_why_remove(entry: Kept, reason: Reason | None) -> None:
         (CacheScope("acme", document="articles/refunds"), True),
         (CacheScope("acme", document="articles/refund"), False),
         (CacheScope("acme", "help", document="other/refunds"), False),
+        (CacheScope("acme", tag="prices"), True),
+        (CacheScope("acme", tag="price"), False),
     ],
 )
 def test_scope(scope: CacheScope, holds: bool) -> None:
@@ -74,7 +78,13 @@ def test_scope(scope: CacheScope, holds: bool) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"tenant": "acme", "version": "1.0.0"}, {"prompt": "help"}, {"tenant": "acme", "document": "refunds"}],
+    [
+        {"tenant": "acme", "version": "1.0.0"},
+        {"prompt": "help"},
+        {"tenant": "acme", "document": "refunds"},
+        {"tag": "t"},
+        {"tenant": "acme", "prompt": "help", "tag": "t"},
+    ],
 )
 def test_scopes_that_make_no_sense_are_refused(fields: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest):
@@ -125,6 +135,34 @@ def test_a_scope_goes_whole_and_alone(station: Station) -> None:
     assert look(station, CacheScope("somebody-else")).removed == 0
     assert look(station, CacheScope("acme", "help", "1.0.0")).removed == 1
     assert look(station, CacheScope("acme")).removed == 1
+
+
+def test_a_tag_reaches_what_was_kept_before_and_what_was_in_flight(station: Station) -> None:
+    tagged = structs.replace(station.version, cache=CachePolicy(tags=("prices",)))
+    station.put("refunds", "Refunds take ten days.")
+    station.ask("How long do refunds take?", tagged)
+    station.ask("How long do refunds take?", structs.replace(station.version, version="0.9.0"))
+    (entry,) = (one for one in station.kept() if one.tags)
+    value = station.run(station.gateway.cache_redis.get(entry.name))
+    dry = look(station, CacheScope("acme", tag="prices"), dry_run=True)
+    assert (dry.entries, dry.removed) == ({Reason.ASKED: 1}, 0)
+    assert station.ask("How long do refunds take?", tagged).layer is Layer.EXACT
+    assert look(station, CacheScope("acme", tag="prices")).removed == 1
+    assert [one.scope.version for one in station.kept()] == ["0.9.0"]
+    station.run(station.gateway.cache_redis.set(entry.name, value))  # as one that was begun before, and kept late
+    answer = station.ask("How long do refunds take?", tagged)
+    assert (answer.layer, answer.cache_reason) == (Layer.NONE, "removed")
+
+
+def test_what_the_semantic_layer_remembers_goes_with_its_prompt(station: Station) -> None:
+    redis = station.gateway.cache_redis
+    for name in ("py:s:{acme|help@1.0.0}:a", "py:s:{acme|help@1.0.0}:b", "py:s:{other|help@1.0.0}:a"):
+        station.run(redis.xadd(name, {"i": b"question"}))
+    assert look(station, CacheScope("acme", "help"), dry_run=True).questions == 2
+    assert look(station, CacheScope("acme", "help", "1.0.1")).questions == 0
+    assert look(station, CacheScope("acme", tag="prices")).questions == 0
+    assert look(station, CacheScope("acme", "help")).questions == 2
+    assert station.run(redis.keys("py:s:*")) == [b"py:s:{other|help@1.0.0}:a"]
 
 
 def test_a_stale_answer_would_be_found_and_removed(station: Station) -> None:
