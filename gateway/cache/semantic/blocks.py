@@ -22,7 +22,7 @@ _SMALLEST = 64
 _NEIGHBOURS = 16  # links of a vector in the graph; twice as many on its lowest level
 _BUILD_BREADTH = 80
 _SEARCH_BREADTH = 48
-_GRAPH_CELLS = 2_000_000  # multiplications of a matrix that take as long as a search of a graph
+_GRAPH_CELLS = 1_000_000  # multiplications of a matrix that take as long as a search of a graph
 
 Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Similarities, falling, and the rows that they are of."""
