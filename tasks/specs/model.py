@@ -86,10 +86,26 @@ class ModelSpec(Section):
 
 
 class LayerSpec(Section):
-    """One layer of the cache."""
+    """One layer of the cache: ``off``, or ``{on: true, ttl: 1h}``. YAML reads a bare ``on`` as true, also as a key."""
 
     on: bool = True
     ttl: Duration = 86_400.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt_out(cls, given: Any) -> Any:
+        if isinstance(given, bool):
+            return {"on": given}
+        return (
+            {"on" if key is True else key: value for key, value in given.items()} if isinstance(given, dict) else given
+        )
+
+
+class LocalSpec(LayerSpec):
+    """Each worker's own memory in front of Redis; another worker's newer answer is seen after ``ttl`` at the latest."""
+
+    on: bool = False
+    ttl: Duration = 10.0
 
 
 Switch = BeforeValidator(lambda v: {False: "off", True: "on"}.get(v, v) if isinstance(v, bool) else v)
@@ -125,9 +141,7 @@ class CacheSpec(Section):
     early_refresh: float = Field(1.0, ge=0, le=10, description="How early an answer is made anew by chance; 0: never.")
     tags: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")], ...] = Field((), max_length=16)
     place: CachePlace = Field(CachePlace.SHARED, description="shared: Redis. process: each worker's own memory.")
-    local: LayerSpec = Field(
-        default_factory=lambda: LayerSpec(on=False, ttl=10.0), description="Each worker's memory in front of Redis."
-    )
+    local: LocalSpec = Field(default_factory=LocalSpec)
     embedding: LayerSpec = Field(default_factory=LayerSpec)
     context: LayerSpec = Field(default_factory=LayerSpec)
     semantic: SemanticSpec = Field(default_factory=SemanticSpec)

@@ -176,3 +176,28 @@ def test_a_section_that_the_file_leaves_out_is_the_blocks(tmp_path: Path) -> Non
 
 def test_defaults_do_not_hide_a_section_that_is_no_mapping(tmp_path: Path) -> None:
     assert "gate" in problems(write_spec(tmp_path, changed({"gate": [1]})), {"gate": {"margin": 0.1}})
+
+
+@pytest.mark.parametrize(
+    ("written", "on", "ttl"),
+    [
+        ("off", False, 10.0),
+        ("on", True, 10.0),
+        ("{on: true, ttl: 30s}", True, 30.0),
+        ('{"on": false}', False, 10.0),
+        ("{ttl: 5s}", False, 5.0),
+    ],
+)
+def test_a_layer_of_the_cache_is_switched_as_people_write_it(
+    tmp_path: Path, written: str, on: bool, ttl: float
+) -> None:
+    path = write_spec(tmp_path, changed({}))
+    path.write_text(f"{path.read_text()}\ncache: {{local: {written}}}\n")
+    local = read_spec(path).spec.cache.local
+    assert (local.on, local.ttl) == (on, ttl)
+
+
+def test_a_misspelt_layer_is_refused(tmp_path: Path) -> None:
+    assert "cache.context.tttl: there is no such field" in problems(
+        write_spec(tmp_path, changed({"cache.context": {"tttl": "5s"}}))
+    )
