@@ -62,3 +62,40 @@ def test_without_the_check_at_the_write_it_is(over: Over) -> None:
 def test_without_a_check_at_the_read_one_is_found(over: Over, weakened: type[ExactCache]) -> None:
     with pytest.raises(StaleAnswer):
         explore(over(weakened), 2_000)
+
+
+def served(machine: Interleavings, worker: int) -> tuple[str, str]:
+    """Which upstream call's answer a question gets now, and why."""
+    machine.ask_on_its_own(worker, 1, 200)
+    answer = machine.world.workers[worker].outside.answers[-1]
+    return answer.reply.text[:13], answer.cache_reason
+
+
+def test_what_aged_is_served_at_once_and_made_anew_once_for_all_who_ask(over: Over) -> None:
+    machine = over(ExactCache)()
+    machine.documents_are_there({"a"})
+    machine.ask_on_its_own(0, 1, 200)
+    machine.go_on_to_the_end()
+    assert served(machine, 0) == ("answer 000001", "hit")
+    machine.time_passes(120.0)
+    for worker in (0, 1):  # on each worker, while it is being made: nobody waits
+        machine.ask(worker, False, 1)
+    machine.go_on_to_the_end()
+    machine.ask(0, False, 1)
+    machine.go_on_to_the_end()
+    reasons = [(one.call.origin.value, one.cache_reason) for one in machine.world.workers[0].outside.answers]
+    assert reasons == [("live", "miss"), ("live", "hit"), ("live", "aged"), ("refresh", "aged"), ("live", "hit")]
+    assert served(machine, 0) != ("answer 000001", "hit")
+    machine.teardown()
+
+
+def test_a_change_of_documents_is_stronger_than_serving_what_aged(over: Over) -> None:
+    machine = over(ExactCache)()
+    machine.documents_are_there({"a"})
+    machine.ask_on_its_own(0, 1, 200)
+    machine.time_passes(120.0)
+    machine.put_on_its_own(1, "a", 200)
+    machine.ask_on_its_own(0, 1, 200)
+    answer = machine.world.workers[0].outside.answers[-1]
+    assert (answer.layer.value, answer.cache_reason) == ("none", "expired")
+    machine.teardown()
