@@ -58,7 +58,8 @@ def invalidate(
         scope = CacheScope(tenant or (settings.tenant if narrowed else ""), prompt, version, document, tag)
         # The function inside the task: no run is made of it, and Prefect may be down.
         survey = sweep.fn(settings, SystemClock(), scope, dry_run=dry_run, probe=PROBE, seed=1)
-        if not scope.everything and not dry_run and not document:  # what a document grounded is warmed by update_documents
+        # What a document grounded is warmed by 'update_documents'.
+        if not scope.everything and not dry_run and not document:
             from tasks.warm_marks import forget_marks
 
             forget_marks.fn(settings, scope.tenant, prompt)

@@ -79,8 +79,8 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
-    # The commit that fills the log pays for copying it into the file, with fsync: at the default of 1,000 pages one in a
-    # hundred changes of a document, which shows in their p99.
+    # The commit that fills the log pays for copying it into the file, with fsync: at the default of 1,000 pages that is
+    # one in a hundred changes of a document, which shows in their p99.
     cursor.execute("PRAGMA wal_autocheckpoint=8000")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
