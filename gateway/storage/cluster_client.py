@@ -1,11 +1,12 @@
 """A client of a Redis Cluster that waits and asks within the same bounds as one of a single server."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode, ClusterPubSub, RedisCluster
 from redis.asyncio.connection import SSLConnection
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -67,6 +68,13 @@ class BoundedCluster(RedisCluster):
 
         return call
 
+    def pubsub(self, *args: Any, **kwargs: Any) -> ClusterPubSub:
+        """As redis-py's, at any of the masters: what is published at one is heard at all, so none must be alive."""
+        known = self.get_primaries()
+        if known and not args:
+            kwargs.setdefault("node", random.choice(known))  # noqa: S311 (any is as good)
+        return _PubSub(self, *args, **kwargs)
+
     async def aclose(self) -> None:
         for close in self.closing:
             await close()
@@ -90,6 +98,12 @@ class BoundedCluster(RedisCluster):
         guard = greet_and_guard if self.guarded else None
         options = self._link | {"host": host, "port": port, "redis_connect_func": guard}
         return Redis.from_pool(BlockingConnectionPool(max_connections=self._most, timeout=self._wait, **options))
+
+
+class _PubSub(ClusterPubSub):
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        await self.cluster.initialize()  # it may be the first that anybody asks
+        return await super().execute_command(*args, **kwargs)
 
 
 def slot_of(key: bytes | str) -> int:

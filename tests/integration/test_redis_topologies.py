@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from deployments.drills.yard import yard
 from gateway.auth.keys import create_key
 from gateway.compose import compose
 from gateway.storage.cluster_client import slot_of
@@ -91,6 +92,17 @@ def test_what_is_kept_on_all_nodes_is_surveyed_and_forgotten(on_cluster: Stack, 
     assert other.answer()[1] == "exact"
     other.openai.close()
     other.http.close()
+
+
+async def test_workers_on_a_cluster_share_what_is_under_way(cluster: Cluster) -> None:
+    changes = {"cache_redis_url": cluster.url, "state_redis_url": cluster.url}
+    async with yard(seconds=0.5, **changes) as place, place.workers(2) as workers:
+        question = unique("question")
+        asked = [workers[number % 2].pipeline.answer(place.call(question)) for number in range(40)]
+        answers = await asyncio.gather(*asked)
+        assert place.upstream.calls == 1
+        assert len({answer.reply.text for answer in answers}) == 1
+    assert not cluster.crossed()
 
 
 def test_all_live_gateways_are_known_on_a_cluster(on_cluster: Stack) -> None:

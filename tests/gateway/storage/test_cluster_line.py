@@ -97,6 +97,17 @@ async def test_without_any_node_it_fails_within_the_time_out() -> None:
     await redis.aclose()
 
 
+async def test_what_is_published_at_one_node_is_heard_at_all(cluster: Cluster, line: Line) -> None:
+    listener = connect(cluster.url, timeout=TIMEOUT, connections=8)  # nobody has asked it for anything yet
+    for channel in ("a", "b", "c"):
+        async with listener.pubsub() as heard:
+            await heard.subscribe(channel)
+            assert (await heard.get_message(timeout=5))["type"] == "subscribe"
+            await line.ask("PUBLISH", channel, "told")
+            assert (await heard.get_message(timeout=5))["data"] == b"told"
+    await listener.aclose()
+
+
 async def test_when_a_node_dies_the_others_go_on_and_it_is_found_again(cluster: Cluster, line: Line) -> None:
     keys = [f"d{n}" for n in range(200)]
     await asyncio.gather(*(line.ask("SET", key, "1") for key in keys))
