@@ -157,12 +157,18 @@ def earn(station: Station, version: PromptVersion) -> None:
     assert judge(station).standing.state is State.SERVING
 
 
-def ask_again(station: Station, version: PromptVersion) -> Any:
-    async def settle() -> None:
+def settle(station: Station) -> None:
+    """Wait for what goes on after the answers."""
+
+    async def settled() -> None:
         await station.gateway.pipeline.settle()
         await station.gateway.semantic.settle()
 
-    station.run(settle())
+    station.run(settled())
+
+
+def ask_again(station: Station, version: PromptVersion) -> Any:
+    settle(station)
     return station.ask(ASKED, version)
 
 
@@ -173,6 +179,7 @@ def test_a_scope_that_has_earned_it_serves_and_stops_when_it_has_lost_it(
     assert station.ask(KEPT, serving).layer is Layer.NONE
     unproven = ask_again(station, serving)
     assert unproven.layer is Layer.NONE
+    settle(station)
     station.run(station.gateway.cache_redis.flushdb())
     assert station.ask(KEPT, serving).layer is Layer.NONE
 
@@ -218,12 +225,7 @@ def test_a_live_pair_travels_by_the_ledger_and_is_judged(station: Station, servi
     station.put("refunds", f"Refunds take 30 days. {GOOD}")
     station.ask(KEPT, serving)
     ask_again(station, serving)
-
-    async def settle() -> None:
-        await station.gateway.pipeline.settle()
-        await station.gateway.semantic.settle()
-
-    station.run(settle())
+    settle(station)
     station.ship()
     (row,) = pairs_of(station.engine).values()
     assert (row.asked, row.kept, row.recipe, row.served) == (ASKED, KEPT, RECIPE, False)

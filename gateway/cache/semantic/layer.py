@@ -214,7 +214,10 @@ class SemanticAnswers:
             notes["state"] = "loading"
             return None
         notes["state"] = _state(policy, verdict)
-        if not len(index):
+        serving = verdict if verdict is not None and verdict.serving else None
+        drawn = call.origin is Origin.LIVE and self._entropy.random() < policy.judged_share
+        notes["looked"] = bool(len(index)) and (drawn or serving is not None)
+        if not notes["looked"]:  # what is neither served nor judged is not worth its time
             return None
         seen.vector = await self._embed(seen)
         near = await index.nearest(seen.vector, CANDIDATES, self._clock.now())
@@ -226,9 +229,9 @@ class SemanticAnswers:
         notes |= {"similarity": round(best.similarity, 4), "score": round(choice.score(best), 4)}
         notes["veto"] = "" if choice.fitting else choice.veto
         notes["kept_key"] = self._name(call, question, best)
-        if verdict is not None and verdict.serving:
-            notes["threshold"] = round(verdict.threshold, 4)
-            served = await self._serve(call, question, choice, verdict, index, still_true)
+        if serving is not None:
+            notes["threshold"] = round(serving.threshold, 4)
+            served = await self._serve(call, question, choice, serving, index, still_true)
             if served is not None:
                 reply, of = served
                 score = choice.score(of)
@@ -236,7 +239,8 @@ class SemanticAnswers:
                 notes["kept_key"] = self._name(call, question, of)
                 self._sample(call, question, of, score, reply, policy.sampled_share)
                 return reply
-        self._pick(call, seen, choice, policy)
+        if drawn:
+            self._pick(seen, choice, policy.judged_share)
         return None
 
     async def _serve(
@@ -274,15 +278,14 @@ class SemanticAnswers:
             index.drop(near.text)
         return None
 
-    def _pick(self, call: Call, seen: _Seen, choice: Choice, policy: SemanticPolicy) -> None:
-        """By chance, have the judge compare: once the fresh answer is there."""
-        if call.origin is not Origin.LIVE or choice.best is None:
+    def _pick(self, seen: _Seen, choice: Choice, drawn_with: float) -> None:
+        """Have the judge compare, once the fresh answer is there; of what a guard rejected, only some."""
+        best = choice.best
+        if best is None or (not choice.fitting and self._entropy.random() >= VETOED_SHARE):
             return
-        probability = policy.judged_share * (1.0 if choice.fitting else VETOED_SHARE)
-        if self._entropy.random() < probability:
-            seen.picked, seen.score = choice.best, choice.score(choice.best)
-            seen.veto = "" if choice.fitting else choice.veto
-            seen.probability = probability
+        seen.picked, seen.score = best, choice.score(best)
+        seen.veto = "" if choice.fitting else choice.veto
+        seen.probability = drawn_with * (1.0 if choice.fitting else VETOED_SHARE)
 
     def _sample(
         self, call: Call, question: Question, near: Near, score: float, kept: Reply, probability: float

@@ -417,6 +417,17 @@ async def test_a_picked_candidate_becomes_a_pair_with_both_answers(worker: Worke
     assert pair.recipe.startswith("written-1:question:")
 
 
+async def test_what_is_neither_served_nor_judged_is_not_looked_for(worker: Worker) -> None:
+    quiet = version(mode=SemanticMode.SHADOW, judged_share=0.0)
+    await worker.answer(KEPT, version=quiet)
+    worker.embedder.asked.clear()
+    _, trail = await worker.find(ask(ASKED, version=quiet))
+    assert trail.notes["semantic"]["looked"] is False
+    assert worker.embedder.asked == []
+    serving = version(judged_share=0.0)  # one that serves looks for every question
+    assert (await worker.find(ask(ASKED, version=serving)))[0] == REPLY
+
+
 async def test_what_is_far_or_not_drawn_is_no_pair(worker: Worker) -> None:
     worker.told.verdict = None
     await worker.answer(KEPT)
