@@ -1,4 +1,8 @@
-"""Golden and must-pass sets: one JSON object a line, checked with line numbers."""
+"""Golden and must-pass sets, as JSON lines or CSV, checked with line numbers.
+
+``input`` may stand for ``variables``: a text is the prompt's only required variable, or the one named ``question``. An
+item without an ``id`` has one that follows from its variables, so that it is the same item wherever its line goes.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,6 +12,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tasks.specs.dataset_files import read_rows
 from tasks.specs.model import Assertion, VariableSpec
 
 
@@ -16,7 +21,7 @@ class GoldenItem(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")  # of the same item in every version: pairs are formed by it
     variables: dict[str, str]
     reference: str = ""
     answerable: bool = True
@@ -36,8 +41,7 @@ class DatasetError(ValueError):
 def read_items(path: Path, *, variables: Mapping[str, VariableSpec], must_assert: bool) -> tuple[GoldenItem, ...]:
     """The items in file order. Raises DatasetError with up to ten broken lines."""
     try:
-        # Not splitlines(): JSON strings may hold U+2028 and its like, which are no ends of lines here.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        rows = list(read_rows(path))
     except FileNotFoundError:
         raise DatasetError([f"{path.name}: there is no such file beside the spec"]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -45,13 +49,13 @@ def read_items(path: Path, *, variables: Mapping[str, VariableSpec], must_assert
     items: list[GoldenItem] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, row in rows:
         try:
-            item = GoldenItem.model_validate(msgspec.json.decode(line))
+            if isinstance(row, Exception):
+                raise row
+            item = GoldenItem.model_validate(_whole(row, variables))
             _check(item, variables, must_assert, seen)
-        except (msgspec.DecodeError, ValidationError, ValueError) as error:
+        except ValueError as error:
             problems.append(f"{path.name} line {number}: {_words(error)}")
             continue
         seen[item.id] = number
@@ -68,6 +72,35 @@ def digest(items: Sequence[GoldenItem]) -> str:
     """SHA-256 (hex) over the items' canonical JSON, in order of their ids."""
     ordered: list[dict[str, Any]] = [item.model_dump(mode="json") for item in sorted(items, key=lambda item: item.id)]
     return hashlib.sha256(msgspec.json.encode(ordered, order="deterministic")).hexdigest()
+
+
+def _whole(row: Any, variables: Mapping[str, VariableSpec]) -> Any:
+    """The row with ``variables`` for ``input``, and an id. Raises ValueError."""
+    if not isinstance(row, Mapping):
+        return row
+    whole = dict(row)
+    if "input" in whole:
+        if "variables" in whole:
+            raise ValueError("has both 'input' and 'variables': leave one of them out")
+        given = whole.pop("input")
+        whole["variables"] = given if isinstance(given, Mapping) else {_main(variables): given}
+    if not whole.get("id") and isinstance(whole.get("variables"), Mapping):
+        whole["id"] = content_id(whole["variables"])
+    return whole
+
+
+def _main(variables: Mapping[str, VariableSpec]) -> str:
+    required = [name for name, variable in variables.items() if variable.required]
+    if len(required) == 1:
+        return required[0]
+    if "question" in variables:
+        return "question"
+    raise ValueError("'input' is a text, and the prompt has several variables: write 'input' with each by its name")
+
+
+def content_id(variables: Mapping[str, Any]) -> str:
+    """``i-`` and twelve hex digits of the variables' canonical JSON."""
+    return "i-" + hashlib.sha256(msgspec.json.encode(variables, order="deterministic")).hexdigest()[:12]
 
 
 def _check(item: GoldenItem, variables: Mapping[str, VariableSpec], must_assert: bool, seen: dict[str, int]) -> None:
@@ -92,6 +125,4 @@ def _words(error: Exception) -> str:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else first["msg"]
-    if isinstance(error, msgspec.DecodeError):
-        return f"is not a JSON object: {error}"
     return str(error)
