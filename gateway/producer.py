@@ -183,4 +183,6 @@ def _still_true(call: Call, now: Call, trail: Trail) -> bool:
     What a tool has found is no part of the grounding, and nobody can say what it would find now: any change since the
     call's epoch may have changed it.
     """
+    if now is call:
+        return True
     return now.grounding == call.grounding and (now.epoch == call.epoch or not trail.notes.get(SEARCHED))

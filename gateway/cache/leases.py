@@ -26,6 +26,8 @@ LEASE_SECONDS = 3.0
 LANDED_SECONDS = 1.0
 """How long a flight that has landed tells latecomers, who missed its answer in the cache, to look again."""
 _LISTEN_AGAIN_AFTER = 0.5
+_ASK_AGAIN_AFTER = 1.0
+"""Seconds for which a Redis that was silent costs no further call a time-out of its own."""
 _MOST_BYTES = 16 * 1024 * 1024
 _MOST_HELD = 10_000
 _GRANTED, _LANDED = 1, 2
@@ -118,6 +120,7 @@ class RedisLeases:
         self._held: dict[str, Lease] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = asyncio.Event()
+        self._silent_until = 0.0
 
     async def start(self) -> None:
         self._tasks = [
@@ -140,7 +143,8 @@ class RedisLeases:
         self._hear = hear
 
     async def ask(self, flight: str, *, landed_too: bool = False) -> Lease | Taken | None:
-        if not self._listening.is_set() or len(self._held) >= _MOST_HELD:
+        now = asyncio.get_running_loop().time()
+        if not self._listening.is_set() or len(self._held) >= _MOST_HELD or now < self._silent_until:
             return None
         holder = f"{self._channel}|{secrets.token_hex(8)}"
         join = encode(Message(JOIN, flight, self._channel))
@@ -149,6 +153,7 @@ class RedisLeases:
                 _ASK, _keys(flight), [holder, self._lease_ms, self._channel, join, "1" if landed_too else ""]
             )
         except REDIS_TROUBLE:
+            self._silent_until = now + _ASK_AGAIN_AFTER
             return None
         if code == _GRANTED:
             lease = self._held[flight] = Lease(flight, holder)
