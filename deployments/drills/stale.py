@@ -54,6 +54,7 @@ async def _changes(place: Yard, workers: list[Gateway], paths: list[Pipeline], r
         if delete:
             await workers[0].cache.forget(TENANT, PROMPT)
         await under_way
+        await paths[1].settle()  # what it keeps is kept after it was answered
         for read in range(_READS):
             answer = await paths[read % 2].answer(place.grounded(question))
             reads += 1
