@@ -198,6 +198,8 @@ class _Sweep:
         found = await self._inventory.questions(scope.tenant, scope.prompt or None, scope.version or None)
         if not self._dry_run:
             await self._inventory.drop_questions(list(found))
+            if not scope.prompt:
+                await self._inventory.forget_beneath(scope.tenant)
         return sum(found.values())
 
     async def _swept(self) -> Survey:

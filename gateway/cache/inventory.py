@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from gateway.cache import contexts, embeddings
 from gateway.cache.entry import decode
 from gateway.cache.keys import PREFIX, Scope, name_pattern
 from gateway.errors import StorageUnavailable
@@ -63,6 +64,17 @@ class Inventory:
         removed = 0
         async for names in self._batches(name_pattern(tenant, prompt, version)):
             removed += await self._unlink(names)
+        return removed
+
+    async def forget_beneath(self, tenant: str) -> int:
+        """Vectors of a tenant's queries, and passages, which hold the queries; returns how many.
+
+        None of them is an answer, and all of them are true for as long as they are used. Raises StorageUnavailable.
+        """
+        removed = 0
+        for prefix in (contexts.PREFIX, embeddings.PREFIX):
+            async for names in self._batches(name_pattern(tenant).replace(PREFIX, prefix, 1)):
+                removed += await self._unlink(names)
         return removed
 
     async def drop(self, names: list[str]) -> int:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.cache.contexts import ContextCache, Question, decode, encode
 from gateway.cache.embeddings import EmbeddingCache
+from gateway.cache.inventory import Inventory
 from gateway.cache.retrieving import WORTH_CELLS, CachedRetriever
 from gateway.clock import ManualClock
 from gateway.embedding.base import Vectors
@@ -198,3 +199,12 @@ async def test_what_no_format_holds_is_not_kept(retriever: CachedRetriever, libr
     assert (await ask(retriever, NO_EMBEDDING, query="half \ud800"))[0] == PASSAGES
     assert (await ask(retriever, NO_EMBEDDING, query="half \ud800"))[0] == PASSAGES
     assert len(library.searched) == 2
+
+
+async def test_what_is_kept_of_a_tenants_questions_goes_with_it(retriever: CachedRetriever, cache_redis: Redis) -> None:
+    for tenant in ("acme", "acme|x", "a*e"):
+        await ask(retriever, tenant=tenant)
+    assert await Inventory(cache_redis).forget_beneath("acme") == 2
+    assert await Inventory(cache_redis).forget_beneath("a*e") == 2
+    assert (await ask(retriever, tenant="acme|x"))[2] == {"context": "hit"}
+    assert (await ask(retriever))[2] == {"context": "miss", "embedding": "miss"}
