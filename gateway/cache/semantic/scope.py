@@ -14,6 +14,9 @@ from gateway.cache.keys import Scope, answer_key, canonical
 from gateway.cache.semantic.score import SCORE
 from gateway.types import CachePlace, CachePolicy, Call, Origin, PromptVersion, SemanticMode
 
+PREFIX = "py:s:{"
+"""Of the Redis keys of all parts, which go on as those of answers do."""
+
 GUARDS = "guards-1"
 """Raise it with every change of the guards: what was proved with others is not proved with these."""
 
@@ -97,5 +100,5 @@ def question_of(call: Call, version: PromptVersion, variable: str, embedder: str
         variable=variable,
         text=call.variables[variable],
         scope=SemanticScope(call.tenant, version.name, version.version, recipe),
-        part=f"py:s:{{{Scope.of(call)}}}:{name}",
+        part=f"{PREFIX}{Scope.of(call)}}}:{name}",
     )

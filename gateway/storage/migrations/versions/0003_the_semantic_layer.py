@@ -33,9 +33,7 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(
-        "ix_semantic_pairs_scope", "semantic_pairs", ["tenant", "prompt", "version", "recipe", "judged_at"]
-    )
+    op.create_index("ix_semantic_pairs_scope", "semantic_pairs", ["tenant", "prompt", "version", "recipe", "judged_at"])
     op.create_index("ix_semantic_pairs_judged", "semantic_pairs", ["judged_at", "at"])
     op.create_table(
         "semantic_verdicts",
