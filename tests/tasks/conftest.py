@@ -90,7 +90,13 @@ class Station:
             version=version or self.version,
             variables={"question": question},
         )
-        return self.run(self.gateway.pipeline.answer(call))
+        return self.run(self._answered(call))
+
+    async def _answered(self, call: Call) -> Answer:
+        """When it is kept: that goes on after its caller has it."""
+        answer = await self.gateway.pipeline.answer(call)
+        await self.gateway.pipeline.settle()
+        return answer
 
     def ship(self) -> None:
         """What was asked, from the spool into SQL."""
