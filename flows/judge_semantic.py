@@ -12,8 +12,8 @@ from tasks.semantic_judging import Judged, forget_old, judge_scope, scopes_to_ju
 class JudgeRequest(BaseModel):
     """How many, and for how much."""
 
-    limit: int = Field(200, ge=1, le=5_000, description="Pairs a run, in all scopes together.")
-    budget_usd: float = Field(0.25, gt=0, description="Judging stops when a run has cost this much.")
+    limit: int = Field(100, ge=1, le=5_000, description="Pairs a run, in all scopes together.")
+    budget_usd: float = Field(0.05, gt=0, description="Judging stops when a run has cost this much.")
 
 
 @flow(name="judge_semantic", persist_result=False)

@@ -35,6 +35,8 @@ RIGHT_FROM = 0.75
 A_FEW = 16
 """Pairs after which the budget is looked at."""
 MOST_TRIES = 3
+WATCHED = 32
+"""Pairs a run of a scope that serves already."""
 UNJUDGED_FOR = 3 * 86_400.0
 """Seconds after which a pair that nobody judged is dropped: its answers are of another time."""
 TEXT_FOR = 30 * 86_400.0
@@ -78,6 +80,8 @@ def judge_scope(settings: Settings, clock: Clock, scope: SemanticScope, limit: i
     engine = engine_of(settings)
     row = store.get_version(engine, scope.tenant, scope.prompt, scope.version)
     version = msgspec.convert(row.bundle, PromptVersion)
+    if standing_of(engine, scope)[0].state is State.SERVING:
+        limit = min(limit, WATCHED)  # what is proved is watched, not proved again
     waiting = _waiting(engine, scope, limit)
     judged, cost = 0, 0.0
     while waiting and cost < budget_usd:
