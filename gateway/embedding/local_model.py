@@ -84,7 +84,7 @@ def load_local_embedder(model: str, folder: Path | None) -> LocalEmbedder:
         from fastembed import TextEmbedding
     except ImportError as missing:
         raise ValueError(
-            "PROMPTYARD_EMBEDDER=local needs fastembed, which is not installed: pip install 'promptyard[local]'"
+            "PROMPTYARD_EMBEDDER=local needs fastembed, which is not installed: pip install 'promptyard[embeddings]'"
         ) from missing
     if folder is not None and not _files(folder):
         raise ValueError(

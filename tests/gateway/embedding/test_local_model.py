@@ -114,7 +114,7 @@ def test_without_the_extra_the_error_names_it() -> None:
         build_embedder(Settings(embedder="local"))
 
 
-@pytest.mark.skipif(not INSTALLED, reason="needs fastembed: pip install 'promptyard[local]'")
+@pytest.mark.skipif(not INSTALLED, reason="needs fastembed: pip install 'promptyard[embeddings]'")
 @pytest.mark.parametrize("content", [None, "empty", "broken"])
 def test_a_folder_without_a_model_is_refused_with_what_to_do(tmp_path: Path, content: str | None) -> None:
     folder = tmp_path / "model"
@@ -126,7 +126,7 @@ def test_a_folder_without_a_model_is_refused_with_what_to_do(tmp_path: Path, con
         build_embedder(Settings(embedder="local", embedding_folder=str(folder)))
 
 
-@pytest.mark.skipif(not INSTALLED, reason="needs fastembed: pip install 'promptyard[local]'")
+@pytest.mark.skipif(not INSTALLED, reason="needs fastembed: pip install 'promptyard[embeddings]'")
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no model there: set PROMPTYARD_EMBEDDING_FOLDER ({FOLDER})")
 async def test_the_real_model() -> None:
     embedder = load_local_embedder("sentence-transformers/all-MiniLM-L6-v2", FOLDER)
