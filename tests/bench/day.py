@@ -3,10 +3,10 @@
 ``python -m tests.bench day [--seconds S]``. The day is ``day_plan``'s, of some 20 calls for each of ``S`` seconds that
 it takes without a cache, replayed through two gateway processes over one Redis and the simulator at a usual latency.
 Each way begins with an empty cache. The semantic layer serves by a verdict that the real path has earned: days before
-this one in shadow, judged by the simulator's judge (``earn``); what that cost is told apart.
+this one in shadow, judged by the simulator's judge (``earn``); what that cost is told apart. Questions are compared by
+the local model where there is one (the extra ``local``, ``PROMPTYARD_EMBEDDING_FOLDER``), by their words elsewhere.
 """
 
-import os
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from tests.bench.batching import put_documents
 from tests.bench.day_plan import CONTENT, Asking, DayPlan, askings, needs, read_traffic
 from tests.bench.day_player import Played, play
 from tests.bench.load import quantile
+from tests.bench.semantic_data import FOLDER
 from tests.bench.stage import NEVER_REACHED, Stage, stage
 from tests.servers import free_port
 
@@ -51,8 +53,7 @@ HASTE = {"latency_ms": {"p50": 20, "p95": 40}}
 """Nobody looks at how long the days before took."""
 SHADOW_DAYS = 8
 """At most so many before the day, to earn the verdict in."""
-EMBEDDING_FOLDER = "PROMPTYARD_BENCH_EMBEDDING_FOLDER"
-"""Variable with the folder of a local model (the extra 'local'); without it the lexical embedder compares questions."""
+
 
 _NOT = LayerPolicy(on=False)
 _NO_SEMANTIC = SemanticPolicy(mode=SemanticMode.OFF)
@@ -223,9 +224,9 @@ def measure(plan: DayPlan, console: Console) -> tuple[dict[str, Day], Earned]:
         provider = f"http://127.0.0.1:{port}"
         changes: dict[str, Any] = {"redis_timeout": 5.0, "sql_timeout": 30.0, "tenant": TENANT}
         environment: dict[str, str] = {}
-        if model := os.environ.get(EMBEDDING_FOLDER):
-            changes |= {"embedder": "local", "embedding_folder": model}
-            environment = {"PROMPTYARD_EMBEDDER": "local", "PROMPTYARD_EMBEDDING_FOLDER": model}
+        if find_spec("fastembed") and FOLDER.is_dir():
+            changes |= {"embedder": "local", "embedding_folder": str(FOLDER)}
+            environment = {"PROMPTYARD_EMBEDDER": "local", "PROMPTYARD_EMBEDDING_FOLDER": str(FOLDER)}
         here = closing.enter_context(stage(folder, provider, **changes))
         here.start("simulator", "infra.simulator", "--port", str(port), *LATENCY, health=f"{provider}/admin/stats")
         here.start_ledger_writer()
