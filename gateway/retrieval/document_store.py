@@ -49,6 +49,12 @@ def find(engine: Engine, place: Place) -> tuple[DocumentRow, int] | None:
         return row, _chunk_count(session, place)
 
 
+def standing(engine: Engine, place: Place) -> "Standing | None":
+    """Of a document that was ever there: much cheaper than ``find``."""
+    with reading(engine) as session:
+        return _before(session, place)
+
+
 def page(engine: Engine, tenant: str, collection: str, after: str, limit: int) -> list[tuple[DocumentRow, int]]:
     """Documents that are there, in order of id, with their numbers of chunks."""
     counts = (
@@ -120,7 +126,9 @@ def bury(session: Session, place: Place, change: Change) -> DocumentRow | None:
     return row
 
 
-class _Before(NamedTuple):
+class Standing(NamedTuple):
+    """What a change of a document must know of it."""
+
     version: int
     digest: str
     deleted: bool
@@ -159,9 +167,9 @@ def _key(place: Place) -> dict[str, str]:
     return {"at_tenant": place.tenant, "at_collection": place.collection, "at_id": place.id}
 
 
-def _before(session: Session, place: Place) -> _Before | None:
+def _before(session: Session, place: Place) -> Standing | None:
     row = session.execute(_READ, _key(place)).first()
-    return None if row is None else _Before(*row)
+    return None if row is None else Standing(*row)
 
 
 def _put(session: Session, place: Place, row: DocumentRow, *, new: bool) -> None:

@@ -23,6 +23,7 @@ from gateway.storage.models import DocumentRow
 T = TypeVar("T")
 
 _MAX_PAGE = 1_000
+_INLINE_CHARACTERS = 4_000  # cut in less time than a thread is woken
 
 
 class DocumentState(Struct, frozen=True, kw_only=True):
@@ -78,9 +79,11 @@ class Documents:
         place = _place(tenant, collection, id)
         content = check_content(title, text, attributes or {})
         digest = content.digest(self._embedder.name)
-        found = await asyncio.to_thread(store.find, self._engine, place)
-        if found and found[0].digest == digest:
-            return _state(found[0], chunks=found[1], changed=False)
+        before = await asyncio.to_thread(store.standing, self._engine, place)
+        if before is not None and not before.deleted and before.digest == digest:
+            found = await asyncio.to_thread(store.find, self._engine, place)
+            if found and found[0].digest == digest:
+                return _state(found[0], chunks=found[1], changed=False)
         prepared = await self._prepare(content, digest)
 
         def write(session: Session) -> DocumentState:
@@ -92,7 +95,8 @@ class Documents:
     async def delete(self, tenant: str, collection: str, id: str) -> DocumentState:
         """Leave a tombstone. Raises UnknownDocument when there is nothing to delete, else as ``put``."""
         place = _place(tenant, collection, id)
-        if await asyncio.to_thread(store.find, self._engine, place) is None:
+        before = await asyncio.to_thread(store.standing, self._engine, place)
+        if before is None or before.deleted:
             raise _unknown(place)
 
         def bury(session: Session) -> DocumentState:
@@ -136,7 +140,8 @@ class Documents:
     async def _prepare(self, content: Content, digest: str) -> store.Prepared:
         """Chunk and embed. A chunk's vector is that of the title and the chunk: a title says what a text is about."""
         name = self._embedder.name
-        texts = await asyncio.to_thread(chunk, content.text)
+        large = len(content.text) > _INLINE_CHARACTERS
+        texts = await asyncio.to_thread(chunk, content.text) if large else chunk(content.text)
         try:
             vectors = await self._embedder.embed([f"{content.title}\n{text}" for text in texts])
         except PromptyardError as error:

@@ -18,7 +18,7 @@ from tests.gateway_stack import prompt_version
 
 PROMPT = "codes"
 TENANT = "acme"
-_TAKES = 4
+_TAKES = 2
 _RETRY_SECONDS = 0.05
 _WRITE_PATIENCE = 20.0
 
@@ -63,7 +63,7 @@ class Trial:
     """``url`` is a gateway with ``prompt()`` in production and no documents yet; ``seed`` draws what is written."""
 
     def __init__(
-        self, url: str, key: str, *, subjects: int = len(SUBJECTS), readers: int = 24, pause: float = 0.5, seed: int = 1
+        self, url: str, key: str, *, subjects: int = len(SUBJECTS), readers: int = 24, pause: float = 1.0, seed: int = 1
     ) -> None:
         """``pause``: seconds between two writes of a writer; there are two writers."""
         self._url = url
