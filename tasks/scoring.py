@@ -11,7 +11,7 @@ from gateway.storage.models import CallRow, ScoreRow
 from gateway.storage.upsert import insert_missing
 from gateway.types import Layer
 from tasks.evaluation import question_of
-from tasks.evaluators.assertions import check_all, share_passed
+from tasks.evaluators.assertions import Facts, check_all, share_passed
 from tasks.evaluators.judge import Judgement
 from tasks.llm import Verdict, judge
 from tasks.registration import engine_of
@@ -79,9 +79,10 @@ def _rows(call: CallRow, judgement: Judgement, spec: PromptSpec, now: float) -> 
                 "reason": judgement.reason,
             }
         )
-    checks = check_all(spec.gate.assertions, call.answer or "")
+    facts = Facts(None if call.cost_usd is None else float(call.cost_usd), call.latency_ms)
+    checks = check_all(spec.gate.assertions, call.answer or "", facts)
     share = share_passed(checks)
     if share is not None:
-        broken = "; ".join(one.reason for one in checks if not one.passed)
+        broken = "; ".join(one.reason for one in checks if one.passed is False)
         rows.append({**common, "metric": ASSERTIONS, "source": "assertion", "value": share, "reason": broken})
     return rows

@@ -1,9 +1,12 @@
-"""Checks of an answer's text that need no model. Pure."""
+"""Checks of an answer that need no model: of its text, and of what it cost and how long it took. Pure."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tasks.evaluators.base import Answered, Score
 from tasks.specs.model import Assertion
 
 CITATION = re.compile(r"\[doc:([A-Za-z0-9._-]+)\]")
@@ -54,11 +57,22 @@ _ADMISSIONS = tuple(
 
 @dataclass(frozen=True)
 class Check:
-    """Whether one assertion holds, and why not."""
+    """Whether one assertion holds, and why not. None: what it asks about was not measured, which is no failure."""
 
     assertion: Assertion
-    passed: bool
+    passed: bool | None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an answer beside its text; None where nobody knows."""
+
+    cost_usd: float | None = None
+    latency_ms: float | None = None
+
+
+UNKNOWN = Facts()
 
 
 def admits_not_knowing(answer: str) -> bool:
@@ -71,11 +85,12 @@ def cited(answer: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(CITATION.findall(answer)))
 
 
-def check(assertion: Assertion, answer: str) -> Check:
+def check(assertion: Assertion, answer: str, facts: Facts = UNKNOWN) -> Check:
     """One assertion held against an answer."""
     value = assertion.value
     said = " ".join(CITATION.sub(" ", answer).split())  # a citation may stand in the middle of a fact
-    words = said.split()
+    words = len(said.split())
+    passed: bool | None
     match assertion.type:
         case "contains":
             passed, reason = str(value).lower() in said.lower(), f"does not contain {value!r}"
@@ -83,8 +98,15 @@ def check(assertion: Assertion, answer: str) -> Check:
             passed, reason = str(value).lower() not in said.lower(), f"contains {value!r}"
         case "regex":
             passed, reason = re.search(str(value), answer) is not None, f"does not match {value!r}"
+        case "json_schema":
+            reason = _schema_problem(answer, value)
+            passed = not reason
+        case "min_words":
+            passed, reason = words >= _number(value), f"has {words} words, {value} are the least"
         case "max_words":
-            passed, reason = len(words) <= int(value), f"has {len(words)} words, {value} are allowed"
+            passed, reason = words <= _number(value), f"has {words} words, {value} are allowed"
+        case "max_chars":
+            passed, reason = len(answer) <= _number(value), f"has {len(answer)} characters, {value} are allowed"
         case "cites":
             sources = cited(answer)
             passed = (str(value) in sources) if value else bool(sources)
@@ -92,14 +114,66 @@ def check(assertion: Assertion, answer: str) -> Check:
         case "refuses":
             passed = admits_not_knowing(answer) == bool(value)
             reason = "does not admit that it does not know" if value else "says that it does not know"
+        case "max_cost_usd":
+            passed, reason = _ceiling(facts.cost_usd, value, "its cost", "$", "")
+        case "max_latency_ms":
+            passed, reason = _ceiling(facts.latency_ms, value, "its latency", "", " ms")
     return Check(assertion, passed, "" if passed else reason)
 
 
-def check_all(assertions: Sequence[Assertion], answer: str) -> tuple[Check, ...]:
+def check_all(assertions: Sequence[Assertion], answer: str, facts: Facts = UNKNOWN) -> tuple[Check, ...]:
     """All assertions held against an answer, in order."""
-    return tuple(check(assertion, answer) for assertion in assertions)
+    return tuple(check(assertion, answer, facts) for assertion in assertions)
 
 
 def share_passed(checks: Sequence[Check]) -> float | None:
-    """The share that holds, None without any."""
-    return sum(one.passed for one in checks) / len(checks) if checks else None
+    """The share that holds of those that were measured, None without any."""
+    known = [one.passed for one in checks if one.passed is not None]
+    return sum(known) / len(known) if known else None
+
+
+class Assertions:
+    """An Evaluator: the share that holds of the gate's common assertions and the item's own."""
+
+    name = "assertions"
+    version = "2"
+
+    def __init__(self, common: Sequence[Assertion]) -> None:
+        self._common = tuple(common)
+
+    def score(self, answers: Sequence[Answered]) -> list[Score]:
+        found = []
+        for one in answers:
+            checks = check_all((*self._common, *one.assertions), one.answer, Facts(one.cost_usd, one.latency_ms))
+            broken = "; ".join(check.reason for check in checks if not check.passed)
+            unknown = any(check.passed is None for check in checks)
+            found.append(Score(None if unknown else share_passed(checks), broken, failed=unknown))
+        return found
+
+
+def _number(value: Any) -> float:
+    return float(value)
+
+
+def _ceiling(known: float | None, most: Any, what: str, before: str, after: str) -> tuple[bool | None, str]:
+    if known is None:
+        return None, f"{what} is not known"
+    return known <= _number(most), f"{what} is {before}{known:.6g}{after}, {before}{most}{after} is allowed"
+
+
+def _schema_problem(answer: str, schema: Any) -> str:
+    """Why the answer, all of it, is not JSON of this schema; empty when it is."""
+    try:
+        content = json.loads(answer)
+    except (ValueError, RecursionError):
+        return "is not JSON"
+    from jsonschema import Draft202012Validator  # 60 ms, and few prompts have one
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    try:
+        # An own registry: the default one would fetch what '$ref' names from the network.
+        found = next(Draft202012Validator(schema, registry=Registry()).iter_errors(content), None)
+    except (Unresolvable, RecursionError) as error:
+        return f"the schema cannot be followed: {error}"
+    return f"does not fit the schema at {found.json_path}: {found.message[:200]}" if found else ""

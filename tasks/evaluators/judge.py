@@ -67,7 +67,7 @@ def judge_messages(
 
 def read_judgement(text: str, criteria: Sequence[str]) -> Judgement:
     """The verdict in a judge's reply. A reply without a number for every criterion is no verdict."""
-    verdict = _json_object(text)
+    verdict = first_json_object(text)
     if verdict is None:
         return Judgement(None, {}, "the judge did not reply with JSON")
     scores: dict[str, float] = {}
@@ -80,7 +80,7 @@ def read_judgement(text: str, criteria: Sequence[str]) -> Judgement:
     return Judgement(sum(scores.values()) / len(scores), scores, reason if isinstance(reason, str) else "")
 
 
-def _json_object(text: str) -> dict[str, Any] | None:
+def first_json_object(text: str) -> dict[str, Any] | None:
     """The first JSON object in a text, whatever stands around it, braces included."""
     for match in _BRACE.finditer(text):
         try:

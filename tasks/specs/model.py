@@ -147,28 +147,62 @@ class CacheSpec(Section):
     semantic: SemanticSpec = Field(default_factory=SemanticSpec)
 
 
-class Assertion(Section):
-    """A check of an answer's text that needs no model."""
+_CEILINGS = ("min_words", "max_words", "max_chars", "max_cost_usd", "max_latency_ms")
 
-    type: Literal["contains", "not_contains", "regex", "max_words", "cites", "refuses"]
-    value: str | int | bool = ""
+
+class Assertion(Section):
+    """A check of an answer that needs no model."""
+
+    type: Literal[
+        "contains",
+        "not_contains",
+        "regex",
+        "json_schema",
+        "min_words",
+        "max_words",
+        "max_chars",
+        "cites",
+        "refuses",
+        "max_cost_usd",
+        "max_latency_ms",
+    ]
+    value: str | bool | int | float | dict[str, Any] = ""
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
-        wanted: dict[str, type] = {"contains": str, "not_contains": str, "regex": str, "max_words": int}
-        kind = wanted.get(self.type)
-        if kind and (not isinstance(self.value, kind) or isinstance(self.value, bool) or self.value == ""):
-            raise ValueError(f"{self.type!r} needs a value of type {kind.__name__}")
+        texts = ("contains", "not_contains", "regex")
+        if self.type in texts and (not isinstance(self.value, str) or self.value == ""):
+            raise ValueError(f"{self.type!r} needs a value of type str")
+        if self.type in _CEILINGS:
+            kind = float if self.type.startswith("max_cost") or self.type.endswith("_ms") else int
+            fits = isinstance(self.value, int | float if kind is float else int) and not isinstance(self.value, bool)
+            if not fits or (isinstance(self.value, int | float) and self.value < 0):
+                raise ValueError(f"{self.type!r} needs a value of type {kind.__name__}, 0 or more")
         if self.type == "refuses" and not isinstance(self.value, bool):
             raise ValueError("'refuses' needs true or false")
         if self.type == "cites" and not isinstance(self.value, str):
             raise ValueError("'cites' needs the id of a document, or no value for any document")
+        if self.type == "json_schema":
+            _require_schema(self.value)
         if self.type == "regex":
             try:
                 re.compile(str(self.value))
             except re.error as error:
                 raise ValueError(f"{self.value!r} is not a regular expression: {error}") from None
         return self
+
+
+def _require_schema(value: Any) -> None:
+    """Raises ValueError for what is no JSON schema (draft 2020-12)."""
+    if not isinstance(value, dict):
+        raise ValueError("'json_schema' needs a schema, as a mapping")
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(value)
+    except SchemaError as error:
+        raise ValueError(f"is not a JSON schema: {error.message[:200]}") from None
 
 
 class JudgeSpec(Section):

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tasks.evaluators.assertions import admits_not_knowing, check, check_all, cited, share_passed
+from tasks.evaluators.assertions import Assertions, Facts, admits_not_knowing, check, check_all, cited, share_passed
+from tasks.evaluators.base import Answered
 from tasks.specs.model import Assertion
 
 ANSWER = "Refunds take [doc:returns] 30 Days, see also [doc:shipping-times] and [doc:returns]."
@@ -117,3 +118,72 @@ def test_the_share_that_holds() -> None:
     assert [one.passed for one in checks] == [True, False, True]
     assert share_passed(checks) == pytest.approx(2 / 3)
     assert share_passed(()) is None
+
+
+SCHEMA = {"type": "object", "properties": {"price": {"type": "number", "minimum": 0}}, "required": ["price"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "answer", "reason"),
+    [
+        ("json_schema", SCHEMA, '{"price": 9}', ""),
+        (
+            "json_schema",
+            SCHEMA,
+            '{"price": -1}',
+            "does not fit the schema at $.price: -1 is less than the minimum of 0",
+        ),
+        ("json_schema", SCHEMA, "{}", "does not fit the schema at $: 'price' is a required property"),
+        ("json_schema", SCHEMA, 'Sure: {"price": 9}', "is not JSON"),
+        ("json_schema", {"$ref": "http://127.0.0.1:1/x"}, "{}", "the schema cannot be followed"),
+        ("min_words", 2, "one", "has 1 words, 2 are the least"),
+        ("min_words", 2, "one two", ""),
+        ("max_chars", 3, "four", "has 4 characters, 3 are allowed"),
+        ("max_chars", 4, "four", ""),
+        ("max_cost_usd", 0.01, "", "its cost is $0.02, $0.01 is allowed"),
+        ("max_cost_usd", 0.02, "", ""),
+        ("max_latency_ms", 99, "", "its latency is 100 ms, 99 ms is allowed"),
+        ("max_latency_ms", 100, "", ""),
+    ],
+)
+def test_form_length_and_ceilings(kind: str, value: Any, answer: str, reason: str) -> None:
+    held = check(assertion(kind, value), answer, Facts(cost_usd=0.02, latency_ms=100.0))
+    assert held.passed is not bool(reason)
+    assert held.reason.startswith(reason)
+
+
+@pytest.mark.parametrize("kind", ["max_cost_usd", "max_latency_ms"])
+def test_what_was_not_measured_neither_holds_nor_fails(kind: str) -> None:
+    held = check(assertion(kind, 1), "x")
+    assert held.passed is None
+    assert share_passed([held]) is None
+    assert share_passed([held, check(assertion("contains", "x"), "x")]) == 1.0
+    (score,) = Assertions([assertion(kind, 1)]).score([Answered("Why?", "x")])
+    assert (score.value, score.failed) == (None, True)
+    assert "is not known" in score.reason
+
+
+def test_the_share_of_common_and_own_assertions_is_a_score() -> None:
+    answers = [Answered("Why?", "nine", assertions=(assertion("contains", "ten"),)), Answered("Why?", "nine")]
+    half, whole = Assertions([assertion("contains", "nine")]).score(answers)
+    assert (half.value, half.reason) == (0.5, "does not contain 'ten'")
+    assert whole.value == 1.0
+    assert Assertions([]).score(answers[1:])[0] == type(whole)(None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("json_schema", "text"),
+        ("json_schema", {"type": "nothing"}),
+        ("min_words", -1),
+        ("max_words", True),
+        ("max_chars", 1.5),
+        ("max_cost_usd", "cheap"),
+        ("max_latency_ms", -5),
+        ("contains", {"a": 1}),
+    ],
+)
+def test_an_assertion_that_cannot_be_held_is_refused(kind: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=kind if kind != "json_schema" else "schema"):
+        assertion(kind, value)
