@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,6 @@ import httpx
 import msgspec
 from redis import Redis
 from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine, case, func, select
 
 from gateway.ledger.queries import spend
@@ -38,6 +37,7 @@ from tasks.specs.bundle import bundle
 from tasks.specs.reading import SpecFile, read_spec
 from tasks.warming import WarmBudget, questions_to_warm, warm
 from tests.bench.batching import put_documents
+from tests.bench.day_figures import Day, Earned, saved, table, violations
 from tests.bench.day_plan import CONTENT, Asking, DayPlan, askings, needs, read_traffic
 from tests.bench.day_player import Played, play
 from tests.bench.load import quantile
@@ -54,7 +54,6 @@ HASTE = {"latency_ms": {"p50": 20, "p95": 40}}
 SHADOW_DAYS = 8
 """At most so many before the day, to earn the verdict in."""
 
-
 _NOT = LayerPolicy(on=False)
 _NO_SEMANTIC = SemanticPolicy(mode=SemanticMode.OFF)
 _NOTHING = CachePolicy(exact=False, embedding=_NOT, context=_NOT, semantic=_NO_SEMANTIC)
@@ -69,41 +68,6 @@ WAYS: dict[str, CachePolicy] = {
     "+ embedding, context": _ALL,
     "+ warm": _ALL,
 }
-
-
-@dataclass(frozen=True)
-class Day:
-    """What one way of answering the day took. ``usd`` is all of it, warming and sampled judging included.
-
-    ``wrong``: answers that fail their golden question's checks; ``wrong_cached``: those of them that a layer served.
-    ``early_ms``: mean of the first tenth of the calls, which meet an empty cache.
-    """
-
-    layers: dict[str, int]
-    upstream: int
-    usd: Decimal
-    p50_ms: float
-    p95_ms: float
-    mean_ms: float
-    early_ms: float
-    wrong: int
-    wrong_cached: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Earned:
-    """How the semantic layer came by its right to serve, or did not. ``judged``: by why a guard spoke against the pair,
-    empty where none did, how many were judged and how many of them were right."""
-
-    days: int
-    judged: dict[str, tuple[int, int]]
-    pairs: int
-    wrong: int
-    upper: float
-    threshold: float | None
-    serving: bool
-    usd: Decimal
 
 
 class Desk:
@@ -209,7 +173,7 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
     plan = DayPlan(calls=max(50, int(seconds * CALLS_A_SECOND)))
     days, earned = measure(plan, console)
     console.print(table(days, plan, earned))
-    figures = {name: asdict(day) | {"saved": _saved(day, days)} for name, day in days.items()}
+    figures = {name: asdict(day) | {"saved": saved(day, days)} for name, day in days.items()}
     return {"plan": asdict(plan), "ways": figures, "earned": asdict(earned), "violations": violations(days)}
 
 
@@ -277,50 +241,3 @@ def _judged(engine: Engine) -> dict[str, tuple[int, int]]:
     with reading(engine) as session:
         rows = session.execute(select(of.veto, func.count(of.correct), right).group_by(of.veto)).all()
     return {veto: (int(number), int(good or 0)) for veto, number, good in rows}
-
-
-def violations(days: dict[str, Day]) -> list[str]:
-    bare = days["no cache"]
-    found = [f"{name}: ${day.usd} instead of ${bare.usd}" for name, day in days.items() if day.usd > bare.usd]
-    share = len([None for name, day in days.items() if sum(day.layers.values()) != sum(bare.layers.values())])
-    return found + ([f"{share} ways did not answer all calls"] if share else [])
-
-
-def table(days: dict[str, Day], plan: DayPlan, earned: Earned) -> Table:
-    how = f"earned in {earned.days} days of shadow" if earned.serving else "not earned: it served nothing"
-    bound = f"{earned.wrong} of {earned.pairs} proving pairs wrong, at most {earned.upper:.1%}"
-    title = f"a day of {plan.calls} calls; the semantic verdict was {how} ({bound}, judging ${earned.usd:.3f})"
-    shown = Table(title=title)
-    columns = (
-        "",
-        "upstream",
-        "exact",
-        "local",
-        "semantic",
-        "USD",
-        "saved",
-        "p50 ms",
-        "p95 ms",
-        "first tenth ms",
-        "wrong",
-    )
-    for column in columns:
-        shown.add_column(column, justify="left" if not column else "right")
-    for name, day in days.items():
-        shown.add_row(
-            name,
-            f"{day.upstream:,}",
-            *(f"{day.layers.get(layer, 0):,}" for layer in ("exact", "local", "semantic")),
-            f"{day.usd:.4f}",
-            f"{_saved(day, days):.0%}",
-            f"{day.p50_ms:.1f}",
-            f"{day.p95_ms:.0f}",
-            f"{day.early_ms:.0f}",
-            f"{day.wrong} ({day.wrong_cached} cached)",
-        )
-    return shown
-
-
-def _saved(day: Day, days: dict[str, Day]) -> float:
-    bare = days["no cache"].usd
-    return float(1 - day.usd / bare) if bare else 0.0
