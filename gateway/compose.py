@@ -337,7 +337,8 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         epochs=epochs,
         cache_line=cache_line,
         state_line=state_line,
-        embeddings=retriever.embeddings,
+        # A local model is nearly as fast as a look, and what was asked before is the exact layer's to answer.
+        embeddings=retriever.embeddings if settings.embedder == "openai" else None,
         record=recorder.pair if settings.ledger_content == "on" else None,
         clock=clock,
         entropy=entropy,
