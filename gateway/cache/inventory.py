@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from gateway.cache import contexts, embeddings
 from gateway.cache.entry import decode
 from gateway.cache.keys import PREFIX, Scope, name_pattern
+from gateway.cache.semantic import scope as semantic
 from gateway.errors import StorageUnavailable
 from gateway.storage.each_server import servers_of
 from gateway.storage.redis_store import REDIS_TROUBLE
@@ -67,12 +68,12 @@ class Inventory:
         return removed
 
     async def forget_beneath(self, tenant: str) -> int:
-        """Vectors of a tenant's queries, and passages, which hold the queries; returns how many.
+        """Vectors of a tenant's queries, passages and similar questions, which hold the queries; returns how many.
 
         None of them is an answer, and all of them are true for as long as they are used. Raises StorageUnavailable.
         """
         removed = 0
-        for prefix in (contexts.PREFIX, embeddings.PREFIX):
+        for prefix in (contexts.PREFIX, embeddings.PREFIX, semantic.PREFIX):
             async for names in self._batches(name_pattern(tenant).replace(PREFIX, prefix, 1)):
                 removed += await self._unlink(names)
         return removed
