@@ -32,14 +32,16 @@ from tests.servers import CACHE_ROLE, STATE_ROLE, start_redis
 
 ENOUGH = 10_000
 PROCESSES = 2
-_AT_ONCE = 200
+_AT_ONCE = 50
 _WEAKENED = (EpochNotLookedAt, KeptUnderTheEpochOfTheWrite, CutsNotLookedAt)
 
 
 def run(seconds: float, console: Console) -> dict[str, Any]:
     """``seconds``: how long it may take; it ends with the 10,000th interleaving."""
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        weakened = dict(zip((one.__name__ for one in _WEAKENED), pool.map(_until_found, _WEAKENED), strict=True))
+        weakened = dict(
+            zip((one.__name__ for one in _WEAKENED), pool.map(_until_found, _WEAKENED, [seconds] * 3), strict=True)
+        )
         begun = time.monotonic()
         parts = list(pool.map(_explored, [ENOUGH // PROCESSES] * PROCESSES, [seconds] * PROCESSES))
     count, served = sum(part["count"] for part in parts), sum(part["served"] for part in parts)
@@ -59,9 +61,9 @@ def _explored(enough: int, seconds: float) -> dict[str, Any]:
     return {"count": machine.count, "served": machine.served, "layers": sorted(machine.layers), "stale": stale}
 
 
-def _until_found(weakened: type[ExactCache]) -> dict[str, Any]:
+def _until_found(weakened: type[ExactCache], seconds: float) -> dict[str, Any]:
     with _machine(weakened) as machine:
-        stale = _explore(machine, ENOUGH, time.monotonic() + 600)
+        stale = _explore(machine, ENOUGH, time.monotonic() + seconds)
     return {"count": machine.count, "stale": stale}
 
 
