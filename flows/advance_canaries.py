@@ -18,7 +18,7 @@ from tasks.alerts import alert
 from tasks.artifacts import artifact_key, table
 from tasks.releases.reconcile import StepReport
 from tasks.releases.stages import Stage
-from tasks.releasing import Release, advance, follow_up, list_open, owner_name, repair_projections
+from tasks.releasing import Release, advance, follow_up, list_open, owner_name, repair_projections, seal
 from tasks.warm_marks import Cause, due_warm_ups
 
 
@@ -39,6 +39,7 @@ def advance_canaries() -> list[Release]:
             _show(release, report)
     repair_projections(settings, clock)
     follow_up(settings, clock, owner, _Following(settings))
+    seal(settings, clock)
     for due in due_warm_ups(settings):
         request = WarmRequest(tenant=due.tenant, prompt=due.prompt, version=due.version, cause=due.cause)
         try:

@@ -17,6 +17,7 @@ from tasks.registration import engine_of
 from tasks.releases import owed, reconcile, store
 from tasks.releases.owed import FollowUp, Owed, Payment, owing, settle_owed
 from tasks.releases.publishing import Publication, publish, repair
+from tasks.releases.sealing import seal_closed
 from tasks.releases.stages import Stage
 from tasks.releases.store import Step
 from tasks.specs.reading import SpecFile
@@ -156,6 +157,12 @@ def follow_up(settings: Settings, clock: Clock, owner: str, how: FollowUp) -> li
         if one.problem:
             get_run_logger().warning("%s of %s waits: %s", one.owed.value, one.release.id, one.problem)
     return payments
+
+
+@step("seal closed releases")
+def seal(settings: Settings, clock: Clock) -> list[str]:
+    """The last link of every release whose verdict is a while old: what turns up later was added by somebody."""
+    return seal_closed(engine_of(settings), clock)
 
 
 @step("reported")

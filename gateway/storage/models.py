@@ -257,6 +257,22 @@ class ReleaseBlockRow(Base):
     """Members with arm, time of the first eligible call and metrics."""
 
 
+class ReleaseLookRow(Base):
+    """A look at a canary: which calls it was shown, so that its decision can be taken again. Never changed."""
+
+    __tablename__ = "release_looks"
+
+    release_id: Mapped[str] = mapped_column(ForeignKey("releases.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
+    kind: Mapped[str] = mapped_column(String(16))
+    """look, or sealed: the last one, after which nothing of the release may change."""
+    body: Mapped[dict[str, Any]] = mapped_column(Json)
+    """Calls that are new or have changed, with a digest for each field; the plan's step; counts of blocks."""
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of this look and of the digest before it."""
+
+
 class RoutingRow(Base):
     """The last published routing table; one row (id 1)."""
 

@@ -1,11 +1,11 @@
 """One idempotent step of an open release. May be killed anywhere and run again: what it did is done, what not is next.
 
-The order matters: blocks are kept before a decision uses them, and the decision is one transaction with its step; the
-table is pushed after that, and by the next reconcile if this one dies first.
+The order matters: a look and its blocks are kept before a decision uses them, and the decision is one transaction with
+its step; the table is pushed after that, and by the next reconcile if this one dies first.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine
@@ -15,15 +15,14 @@ from gateway.ledger.queries import release_calls
 from gateway.storage.models import ReleaseRow
 from gateway.types import RoutingTable
 from tasks.releases import store
-from tasks.releases.blocks_store import keep_blocks, kept_blocks
-from tasks.releases.evidence import Gathered, gather
+from tasks.releases.blocks_store import kept_blocks
+from tasks.releases.look import Shown, look_at
+from tasks.releases.looks import keep_look
 from tasks.releases.owed import Owed, owing
-from tasks.releases.plan import Move, next_move, statistics_policy, weight_of
+from tasks.releases.plan import Move, weight_of
 from tasks.releases.stages import Stage
 from tasks.releases.store import StaleRelease, Step
 from tasks.specs.model import CanarySpec
-from tasks.statistics.blocks import BlockPlan, form_blocks, stable_users_per_block
-from tasks.statistics.canary import CanaryDecision, decide
 
 LEASE_SECONDS = 60.0
 SCORE_SOURCES = ("judge", "assertion")
@@ -94,21 +93,22 @@ def advance(engine: Engine, clock: Clock, release_id: str, owner: str) -> StepRe
 
 def _advance_canary(engine: Engine, clock: Clock, release: ReleaseRow) -> StepReport:
     policy = canary_policy(release)
-    now = clock.now()
-    gathered = gather(release_calls(engine, release.id, sources=SCORE_SOURCES), policy)
     formed, formed_at = kept_blocks(engine, release.id)
-    k = stable_users_per_block(release.weight / 10_000, policy.block_stable_users)
-    plan = BlockPlan(window=policy.window + policy.scoring_grace, k=k)
-    blocks = form_blocks(gathered.users, plan, now=now, formed=formed)
-    fresh = blocks.blocks[len(formed) :]
-    keep_blocks(engine, clock, release.id, fresh)
-    started_at = next(step.at for step in store.steps_of(engine, release.id) if step.kind == "started")
-    decision = decide(blocks, statistics_policy(policy), started_at=started_at, now=now, arrivals=gathered.arrivals)
-    in_step = len(fresh) + sum(at >= release.step_since for at in formed_at)
-    move = next_move(decision, policy, step=release.step, in_step_for=now - release.step_since, blocks_in_step=in_step)
-    evidence = _evidence(decision, gathered, asdict(blocks.exclusions))
-    if move.kind == "held" and not fresh:
+    shown = Shown(
+        calls=release_calls(engine, release.id, sources=SCORE_SOURCES),
+        formed=formed,
+        formed_at=formed_at,
+        weight=release.weight,
+        step=release.step,
+        step_since=release.step_since,
+        started_at=next(step.at for step in store.steps_of(engine, release.id) if step.kind == "started"),
+        now=clock.now(),
+    )
+    look = look_at(shown, policy)
+    move, evidence = look.move, look.evidence()
+    if move.kind == "held" and not look.fresh:
         return StepReport(release, move, evidence)
+    evidence["look"] = keep_look(engine, release, shown, look.fresh)
     owed = OWED_BY.get(move.stage)
     step = Step(move.kind, move.reason, owing(owed, evidence) if owed else evidence)
     weight = move.weight if move.stage is Stage.CANARY else None
@@ -125,12 +125,3 @@ def _expire(engine: Engine, clock: Clock, release: ReleaseRow) -> StepReport:
     )
     row, table = store.transition(engine, clock, release, Stage.ERROR, step)
     return StepReport(row, Move(Stage.ERROR, "closed", 0, 0, step.reason), {}, table)
-
-
-def _evidence(decision: CanaryDecision, gathered: Gathered, left_out: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "decision": decision.to_json(),
-        "users": dict(gathered.by_arm),
-        "excluded_calls": dict(gathered.excluded),
-        "excluded_users": dict(left_out),
-    }
