@@ -13,8 +13,9 @@ from tasks.statistics.semantic_bound import Proof, ProofPair, ScopeState, prove
 from tasks.statistics.semantic_threshold import JudgedPair, ThresholdFit, fit_threshold
 
 ALPHA = 0.05
-FIT_CONFIDENCE = 0.8
-"""Of the fit, which only proposes: the proof that follows has the confidence that counts."""
+FIT_CONFIDENCE = 0.95
+"""Of the fit, which only proposes: the proof that follows has the confidence that counts. A bold proposal costs a proof
+that fails, and the next one has less of alpha left."""
 PATIENCE = 400
 """Pairs after which a threshold that is not proved makes room, if a stricter one fits by then."""
 
