@@ -20,7 +20,7 @@ class GatePolicy(Block):
     _block_type_slug: ClassVar[str] = "promptyard-gate-policy"
     _description: ClassVar[str] = "Margin, floor and judge of the evaluation gate."
 
-    margin: float = Field(0.05, ge=0, le=1, description="How much worse than production the mean score may be.")
+    margin: float = Field(0.05, gt=0, lt=1, description="How much worse than production the mean score may be.")
     floor: float = Field(0.8, ge=0, le=1, description="Mean score that a version must reach in any case.")
     alpha: float = Field(0.05, gt=0, lt=1, description="Error probability of the gate's intervals.")
     judge_model: str = Field("openai/gpt-4.1", description="provider/model that scores answers.")

@@ -4,7 +4,6 @@ It runs in a process of its own, without the keys of this one: what never ends i
 nobody with it, and either is its item's error. The file lies in the spec's folder; nothing is loaded from elsewhere.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any
 
 from tasks.evaluators import function_host
 from tasks.evaluators.base import Answered, Score
+from tasks.specs.function_files import find_function
 
 START_TIMEOUT = 30.0
 """Seconds that loading the file may take."""
@@ -28,31 +28,6 @@ MOST_DEATHS = 3
 """Items in a row whose process had to be killed, or died, before the others are not tried any more."""
 _LONGEST_REPLY = 100_000
 _SECRET = re.compile(r"^PROMPTYARD_|KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
-_REFERENCE = re.compile(r"(?P<file>[A-Za-z0-9_][A-Za-z0-9_./-]*\.py):(?P<name>[A-Za-z_]\w*)")
-
-
-class FunctionError(ValueError):
-    """``file.py:function`` cannot be used."""
-
-
-def find_function(folder: Path, reference: str) -> tuple[Path, str]:
-    """File and name of ``file.py:function`` in the folder. Raises FunctionError; runs nothing of the file."""
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
-        raise FunctionError(f"{reference!r} is not 'file.py:function'")
-    home = folder.resolve()
-    path = (home / match["file"]).resolve()
-    if not path.is_relative_to(home):
-        raise FunctionError(f"{match['file']!r} is not in the prompt's folder")
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FunctionError(f"there is no {match['file']!r} beside the spec") from None
-    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
-        raise FunctionError(f"{match['file']!r} cannot be read: {error}") from None
-    if not any(isinstance(node, ast.FunctionDef) and node.name == match["name"] for node in tree.body):
-        raise FunctionError(f"{match['file']!r} has no function {match['name']!r}")
-    return path, match["name"]
 
 
 class UserFunction:

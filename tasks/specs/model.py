@@ -218,17 +218,75 @@ class JudgeSpec(Section):
         return value
 
 
+class EvaluatorSpec(Section):
+    """A further metric of the gate, each answer scored in [0, 1].
+
+    ``similarity`` to the reference; ``pairwise``: the judge prefers it to production's answer, in both orders;
+    ``function``: one of the user's, ``file.py:function`` beside the prompt.yaml.
+    """
+
+    type: Literal["similarity", "pairwise", "function"]
+    name: str = Field("", pattern=r"^([a-z][a-z0-9_]{0,39})?$", description="Of the metric; by default its own.")
+    function: str = Field("", description="file.py:function, in the prompt's folder.")
+    timeout: Duration = Field(10.0, le=60, description="Seconds that a function may take for an answer.")
+    margin: float | None = Field(None, gt=0, lt=1, description="As the gate's, where it is another one.")
+    floor: Share | None = Field(None, description="Mean that a version must reach in any case.")
+    decides: bool = Field(True, description="False: it is reported, and holds nobody up.")
+
+    @property
+    def metric(self) -> str:
+        own = {"similarity": "similarity", "pairwise": "preferred"}
+        return self.name or own.get(self.type) or self.function.partition(":")[2].lower()
+
+    @model_validator(mode="after")
+    def _function_is_named(self) -> Self:
+        if (self.type == "function") != bool(self.function):
+            raise ValueError("'function' names file.py:function where the type is function, and nowhere else")
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", self.metric):
+            raise ValueError(f"{self.metric!r} cannot be a metric's name: give the evaluator a 'name'")
+        return self
+
+
+class TrafficSpec(Section):
+    """Live questions of the ledger on which a candidate is replayed beside the version in production."""
+
+    sample: int = Field(0, ge=0, le=5000, description="Distinct questions; 0: none.")
+    within: Duration = Field(86_400.0, le=90 * 86_400, description="How far back they were asked.")
+    seed: int = Field(0, ge=0, description="Another seed, another sample.")
+
+
+class GateBudgetSpec(Section):
+    """What one run of the gate may take; it is estimated before the first call, and refused when it is too much."""
+
+    calls: int | None = Field(None, ge=1)
+    usd: float | None = Field(None, gt=0)
+
+
 class GateSpec(Section):
     """When a version may go on. ``margin``: how much worse than production its mean score may be."""
 
     golden: str = "golden.jsonl"
     must_pass: str = ""
+    traffic: TrafficSpec = Field(default_factory=TrafficSpec)
     judge: JudgeSpec = Field(default_factory=JudgeSpec)
     assertions: tuple[Assertion, ...] = ()
-    margin: float = Field(0.05, ge=0, le=1)
+    evaluators: tuple[EvaluatorSpec, ...] = Field((), max_length=16)
+    margin: float = Field(0.05, gt=0, lt=1)
     floor: Share = 0.8
-    alpha: float = Field(0.05, gt=0, lt=1)
+    floors: dict[str, Share] = Field(default_factory=dict, description="Of criteria of the judge, each by itself.")
+    alpha: float = Field(0.05, gt=0, lt=0.5)
     repeats: int = Field(1, ge=1, le=20)
+    more_repeats: int = Field(0, ge=0, le=20, description="Of items that changed or are flaky: is the fall real?")
+    budget: GateBudgetSpec = Field(default_factory=GateBudgetSpec)
+
+    @model_validator(mode="after")
+    def _metrics_are_told_apart(self) -> Self:
+        names = ["score", "live_questions", *self.judge.criteria, *(one.metric for one in self.evaluators)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two metrics are called {twice[0]!r}: give an evaluator a 'name' of its own")
+        if unknown := sorted(set(self.floors) - set(self.judge.criteria)):
+            raise ValueError(f"floors.{unknown[0]}: the judge has no such criterion; an evaluator has its own 'floor'")
+        return self
 
 
 class BackgroundSpec(Section):

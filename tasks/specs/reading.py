@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from tasks.specs.datasets import DatasetError, GoldenItem, read_items
+from tasks.specs.function_files import FunctionError, find_function
 from tasks.specs.model import PromptSpec
 
 
@@ -48,6 +49,8 @@ def read_spec(path: Path, defaults: Mapping[str, Mapping[str, Any]] | None = Non
         spec = PromptSpec.model_validate(content)
     except ValidationError as error:
         raise SpecError(path, [_line(problem) for problem in error.errors()]) from None
+    if problems := _functions(home, spec):
+        raise SpecError(path, problems)
     golden = _items(path, home, spec.gate.golden, spec, must_assert=False)
     must_pass = _items(path, home, spec.gate.must_pass, spec, must_assert=True)
     return SpecFile(path=path, folder=home, spec=spec, golden=golden, must_pass=must_pass)
@@ -82,6 +85,18 @@ def _merged(path: Path, depth: int = 0) -> tuple[dict[str, Any], Path]:
         return content, path.parent
     below, home = _merged((path.parent / str(base)).resolve(), depth + 1)
     return {**below, **content}, home
+
+
+def _functions(home: Path, spec: PromptSpec) -> list[str]:
+    """What is wrong with the user's functions; nothing of their files is run."""
+    problems = []
+    for place, one in enumerate(spec.gate.evaluators):
+        if one.type == "function":
+            try:
+                find_function(home, one.function)
+            except FunctionError as error:
+                problems.append(f"gate.evaluators.{place}: {error}")
+    return problems
 
 
 def _items(path: Path, home: Path, name: str, spec: PromptSpec, *, must_assert: bool) -> tuple[GoldenItem, ...]:

@@ -1,7 +1,8 @@
 """The gate's verdict on a candidate before any user sees it. Pure and reproducible: the same items, the same verdict.
 
 - fail: evidence of harm. A must-pass item failed in any repeat (pass^k), the upper bound of a difference lies below
-  −margin, or the upper bound of a mean lies below its floor; upper bounds share α over the metrics.
+  −margin (with added repeats counted too, where there are any), or the upper bound of a mean lies below its floor;
+  upper bounds share α over the metrics.
 - pass: evidence of non-inferiority on every metric (lower bound above −margin at α; intersection–union, no correction),
   every mean at its floor, no must-pass failure. Without a baseline: floors and must-pass only.
 - inconclusive: neither, with the number of items that would settle it.
@@ -145,7 +146,8 @@ def _doubts(
                 if one.items_needed
                 else "more items would hardly help"
             )
-            doubts.append(f"not shown to be within {one.rule.margin:g}: {_metric_in_words(one)}; {more}")
+            again = "repeats did not confirm the harm of the first ones: " if one.unconfirmed else ""
+            doubts.append(f"{again}not shown to be within {one.rule.margin:g}: {_metric_in_words(one)}; {more}")
             needs.append(one.items_needed)
         if not one.above_floor:
             doubts.append(f"under the floor of {one.rule.floor:g}, though not beyond chance: {_metric_in_words(one)}")

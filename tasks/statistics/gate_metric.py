@@ -61,7 +61,8 @@ class MetricEvidence:
     """`candidate` bounds the absolute mean; `difference` the mean of candidate − baseline by item (None: no baseline).
 
     Lower bounds hold at α, upper bounds at α/K over K metrics. `items_needed`: items in all that would settle an open
-    comparison, None when settled or when more items would not help. `mcnemar_p` is one-sided, worse.
+    comparison, None when settled or when more items would not help. `mcnemar_p` is one-sided, worse. `unconfirmed`: the
+    planned repeats showed harm that the added ones did not confirm. `regressions` are means over all repeats.
     """
 
     rule: MetricRule
@@ -78,6 +79,7 @@ class MetricEvidence:
     items_needed: int | None
     regressions: tuple[Regression, ...]
     slices: tuple[FallenSlice, ...]
+    unconfirmed: bool = False
 
 
 def weigh_metric(
@@ -98,7 +100,7 @@ def weigh_metric(
     paired = [item for item in items if item.difference(rule.metric) is not None]
     differences = np.array([item.difference(rule.metric) for item in paired], dtype=np.float64)
     difference, p = None, None
-    not_worse, worse, needed = True, False, None
+    not_worse, worse, needed, unconfirmed = True, False, None, False
     if paired:
         difference = bootstrap_bounds(
             differences,
@@ -114,6 +116,8 @@ def weigh_metric(
             p = _majority_mcnemar(rule.metric, paired)
             # The margin is the claim; the exact test keeps a bootstrap on few discordant items honest.
             worse = worse and p <= corrected
+        if worse and not _confirmed(rule, paired, rng, alpha=corrected, resamples=resamples):
+            worse, unconfirmed = False, True
         if not not_worse and not worse:
             sd = float(differences.std(ddof=1)) if len(paired) > 1 else 1.0
             needed = items_needed(difference.mean, sd, rule.margin, alpha)
@@ -133,7 +137,20 @@ def weigh_metric(
         items_needed=needed,
         regressions=_worst(rule.metric, paired),
         slices=_fallen_slices(rule, paired, rng, alpha=alpha, resamples=resamples),
+        unconfirmed=unconfirmed,
     )
+
+
+def _confirmed(
+    rule: MetricRule, paired: Sequence[ItemResult], rng: np.random.Generator, *, alpha: float, resamples: int
+) -> bool:
+    """Whether the harm is still there when added repeats count too; without any there is nothing to add."""
+    if not any(item.more_candidate or item.more_baseline for item in paired):
+        return True
+    pairs = [means for item in paired if (means := item.repeated_means(rule.metric)) is not None]
+    changes = np.array([now - before for before, now in pairs])
+    bounds = bootstrap_bounds(changes, rng, alpha_lower=alpha, alpha_upper=alpha, usual=0.0, resamples=resamples)
+    return bounds.upper < -rule.margin
 
 
 def smallest_comparison(rule: MetricRule, alpha: float) -> int:
@@ -154,11 +171,9 @@ def _baseline_mean(metric: str, paired: Sequence[ItemResult]) -> float | None:
 
 def _worst(metric: str, paired: Sequence[ItemResult]) -> tuple[Regression, ...]:
     fallen = [
-        Regression(item.id, metric, before, now)
+        Regression(item.id, metric, *means)
         for item in paired
-        if (before := item.baseline_mean(metric)) is not None
-        and (now := item.candidate_mean(metric)) is not None
-        and now < before - 1e-9
+        if (means := item.repeated_means(metric)) is not None and means[1] < means[0] - 1e-9
     ]
     return tuple(sorted(fallen, key=lambda one: (one.candidate - one.baseline, one.item))[:WORST_ITEMS])
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.evaluators.base import Answered
-from tasks.evaluators.user_function import MOST_DEATHS, FunctionError, UserFunction, find_function
+from tasks.evaluators.user_function import MOST_DEATHS, UserFunction
+from tasks.specs.function_files import FunctionError, find_function
 
 CHECKS = """
 import json, os, sys, time
