@@ -37,7 +37,7 @@ check: setup     ## linters, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup     ## measure for a quarter of an hour; ARGS=hot, overhead, sustained, chaos or batching: one part
+bench: setup     ## measure for about an hour; ARGS=hot (or another part; ARGS=--help names them): one part
 	$(BIN)/python -m tests.bench $(ARGS)
 
 lock:            ## pin again from pyproject.toml (needs uv on the PATH)

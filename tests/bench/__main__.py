@@ -1,6 +1,6 @@
-"""``python -m tests.bench [hot|overhead|sustained|chaos|batching ...] [--seconds S] [--json FILE]``.
+"""``python -m tests.bench [hot|overhead|sustained|chaos ...] [--seconds S] [--json FILE]``; ``--help`` names all parts.
 
-Without a name: all of them, one after the other, within about a quarter of an hour.
+Without a name: all of them, one after the other, for about an hour.
 """
 
 import argparse
@@ -25,13 +25,13 @@ SECONDS = {
     "memory": 300.0,
     "semantic": 1.0,
     "semantic-search": 3.0,
-    "local_layer": 2.0,
-    "layers_below": 2.0,
+    "local-layer": 2.0,
+    "layers-below": 2.0,
 }
 """What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way,
 how long documents change, the longest that interleavings are drawn, and the longest that filling the cache may take."""
 
-_MODULES = {"semantic": "semantic_quality", "semantic-search": "semantic_search"}
+_MODULES = {"semantic": "semantic_quality"}
 """Parts that are not called as their module is."""
 
 _WIDE = 132
@@ -51,7 +51,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for part in given.parts or SECONDS:
         console.rule(part)
-        module = importlib.import_module(f"tests.bench.{_MODULES.get(part, part)}")
+        module = importlib.import_module(f"tests.bench.{_MODULES.get(part, part.replace('-', '_'))}")
         figures[part] = module.run(given.seconds or SECONDS[part], console)
     if given.file:
         text = json.dumps(figures, indent=2, default=str)
