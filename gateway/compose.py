@@ -244,7 +244,7 @@ def lay_path(
 def lay_retrieval(
     settings: Settings, search: Retriever, embedder: Embedder, line: Line, clock: Clock
 ) -> CachedRetriever:
-    """The search, and what is kept before it where that is faster: ``python -m tests.bench layers_below`` tells."""
+    """The search, and what is kept before it where that is faster: ``python -m tests.bench layers-below`` tells."""
     slow = settings.embedder != "lexical"
     return CachedRetriever(
         search,
