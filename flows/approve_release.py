@@ -31,4 +31,4 @@ def approve_release(request: ApprovalRequest) -> Release:
     if not request.approve:
         return reject(settings, clock, release, request.approved_by, request.reason)
     warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version, cause=Cause.RAMP))
-    return start_canary(settings, clock, release, approved_by=request.approved_by)
+    return start_canary(settings, clock, release, approved_by=request.approved_by, reason=request.reason)

@@ -15,11 +15,14 @@ from tasks import registry
 from tasks.gating import Gated
 from tasks.registration import engine_of
 from tasks.releases import owed, reconcile, store
+from tasks.releases.looks import canonical_digest
 from tasks.releases.owed import FollowUp, Owed, Payment, owing, settle_owed
 from tasks.releases.publishing import Publication, publish, repair
 from tasks.releases.sealing import seal_closed
 from tasks.releases.stages import Stage
 from tasks.releases.store import Step
+from tasks.specs.bundle import digest as spec_digest
+from tasks.specs.datasets import digest as dataset_digest
 from tasks.specs.reading import SpecFile
 from tasks.statistics.gate import GateOutcome
 from tasks.step import step
@@ -59,6 +62,13 @@ def open_release(
             "canary": canary.model_dump(mode="json"),
             "evidence_share_bp": round(canary.evidence_share * 10_000),
             "approval": file.spec.approval.value,
+            "digests": {
+                "spec": canonical_digest(file.spec.model_dump(mode="json", by_alias=True)),
+                "behaviour": spec_digest(file.spec),
+                "golden": dataset_digest(file.golden),
+                "must_pass": dataset_digest(file.must_pass),
+            },
+            "gate": file.spec.gate.model_dump(mode="json"),
         },
         author=author or file.spec.author,
         salt=salt,
@@ -97,10 +107,17 @@ def hold_for_approval(settings: Settings, clock: Clock, release: ReleaseRow, gat
 
 @step("start canary")
 def start_canary(
-    settings: Settings, clock: Clock, release: ReleaseRow, gated: Gated | None = None, approved_by: str = ""
+    settings: Settings,
+    clock: Clock,
+    release: ReleaseRow,
+    gated: Gated | None = None,
+    approved_by: str = "",
+    reason: str = "",
 ) -> Release:
-    """Set the first weight, then verify that every live gateway serves by it."""
-    evidence = {"gate": _gate_evidence(gated)} if gated else None
+    """Set the first weight, then verify that every live gateway serves by it. ``reason``: why it was approved."""
+    evidence: dict[str, Any] = {"gate": _gate_evidence(gated)} if gated else {}
+    if approved_by:
+        evidence["approval"] = {"by": approved_by, "at": clock.now(), "approved": True, "reason": reason}
     row, table = reconcile.start_canary(engine_of(settings), clock, release, approved_by=approved_by, evidence=evidence)
     push(settings, table)
     project(settings, row, {})
@@ -110,7 +127,9 @@ def start_canary(
 @step("reject")
 def reject(settings: Settings, clock: Clock, release: ReleaseRow, actor: str, reason: str) -> Release:
     """Close a release that waits for approval."""
-    step = Step("rejected", f"rejected by {actor or 'somebody'}: {reason or 'no reason given'}", {})
+    approval = {"by": actor, "at": clock.now(), "approved": False, "reason": reason}
+    words = f"rejected by {actor or 'somebody'}: {reason or 'no reason given'}"
+    step = Step("rejected", words, {"approval": approval})
     row, _ = store.transition(engine_of(settings), clock, release, Stage.REFUSED, step)
     return Release.of(row)
 
@@ -246,7 +265,8 @@ def _aliases(settings: Settings, tenant: str, prompt: str) -> None:
 
 
 def _gate_evidence(gated: Gated) -> dict[str, Any]:
-    return {"verdict": gated.verdict.to_json(), "mlflow_run": gated.run_id, "baseline": gated.baseline}
+    seen = {"verdict": gated.verdict.to_json(), "mlflow_run": gated.run_id, "baseline": gated.baseline}
+    return {**seen, **gated.decided_on}
 
 
 def owner_name(run_id: str) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from deployments.cli import (
     cache,
+    certificate,
     costs,
     demo,
     documents,
@@ -24,7 +25,21 @@ from deployments.cli import (
 )
 from gateway.errors import PromptyardError
 
-GROUPS = (stack_commands, release, rollback, versions, documents, traffic, costs, cache, jobs, keys, demo, drill)
+GROUPS = (
+    stack_commands,
+    release,
+    rollback,
+    versions,
+    certificate,
+    documents,
+    traffic,
+    costs,
+    cache,
+    jobs,
+    keys,
+    demo,
+    drill,
+)
 
 
 def build() -> typer.Typer:
