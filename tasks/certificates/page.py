@@ -109,10 +109,10 @@ def _canary(steps: Sequence[Mapping[str, Any]]) -> str:
                 _t(step["step"]),
                 f"<nobr>{_t(step['at'][:16] if step['at'] else '')}</nobr>",
                 _t(step["what"].replace("_", " ")),
-                f"{step['share_percent']:g} %",
+                f"<nobr>{step['share_percent']:g} %</nobr>",
                 seen,
                 _t(step["blocks"] if step["blocks"] is not None else "–"),
-                *_e_values(step["guardrails"]),
+                *(_e_values(step["guardrails"]) or ("–",) * 2 * len(_metrics(steps))),
             )
         )
     decided = [step for step in steps if step["guardrails"]]

@@ -36,15 +36,13 @@ def e_value_chart(steps: Sequence[Mapping[str, Any]]) -> str:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * max(0.0, log10) / top
 
     parts = [_axis(top, y), *(_limit(text, y(at), below) for below, (text, at) in enumerate(limits))]
-    free = _TOP
-    for text, colour, dashed, values in sorted(lines, key=lambda line: -line[3][-1]):
+    lines.sort(key=lambda line: -line[3][-1])
+    places = _apart([y(values[-1]) + 3 for *_, values in lines])
+    for (text, colour, dashed, values), place in zip(lines, places, strict=True):
         points = " ".join(f"{x(i):.1f},{y(value):.1f}" for i, value in enumerate(values))
         dash = ' stroke-dasharray="4 3"' if dashed else ""
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.6"{dash} points="{points}"/>')
-        free = max(free, y(values[-1]) + 3)
-        free = min(free, _HEIGHT - _BOTTOM + 3)
-        parts.append(_label(_WIDTH - _RIGHT + 6, free, text, colour))
-        free += 12
+        parts.append(_label(_WIDTH - _RIGHT + 6, place, text, colour))
     parts.append(_label(_LEFT, _HEIGHT - 8, f"look {steps[0]['look'] or 1}", "#5b6675"))
     parts.append(_label(_WIDTH - _RIGHT - 34, _HEIGHT - 8, f"look {steps[-1]['look'] or len(steps)}", "#5b6675"))
     return (
@@ -52,6 +50,18 @@ def e_value_chart(steps: Sequence[Mapping[str, Any]]) -> str:
         "</svg><figcaption>The highest e-value so far, by look (logarithmic). A verdict falls when a line reaches its"
         " limit: promotion needs every guardrail's solid line at it, a rollback any dashed one.</figcaption></figure>"
     )
+
+
+def _apart(wanted: Sequence[float], distance: float = 12.0) -> list[float]:
+    """Places for labels, top down, none on another: pushed up from the bottom, then down from above."""
+    places = list(wanted)
+    limit = _HEIGHT - _BOTTOM + 3
+    for number in reversed(range(len(places))):
+        places[number] = limit = min(places[number], limit)
+        limit -= distance
+    for number in range(1, len(places)):
+        places[number] = max(places[number], places[number - 1] + distance)
+    return places
 
 
 def _log10(step: Mapping[str, Any], metric: str, key: str) -> float:

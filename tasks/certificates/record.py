@@ -124,9 +124,9 @@ def _guardrail(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def e_value(log_e: float) -> float:
-    """An e-value from its logarithm, to four digits; the largest double where it is larger than that."""
+    """An e-value from its logarithm, to six digits; the largest double where it is larger than that."""
     value = math.exp(min(log_e, 700.0))
-    return float(f"{value:.4g}")
+    return float(f"{value:.6g}")
 
 
 def _ratio(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
