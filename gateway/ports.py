@@ -77,6 +77,10 @@ class Coalescer(Protocol):
         """A place in the flight under ``key``; the first one begins it."""
         ...
 
+    def __contains__(self, key: str) -> bool:
+        """Whether there is a flight under ``key`` to board."""
+        ...
+
     async def settle(self) -> None:
         """Wait until nothing is under way."""
         ...

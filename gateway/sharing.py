@@ -110,8 +110,10 @@ class Sharing:
     def _board(self, trail: Trail, *, aloud: bool) -> Seat:
         call = trail.call
         shared = Trail(call=call, begun=trail.begun)
-        if call.rendered and call.limits is not NO_LIMITS:
-            # All that will be sent is known: it is reserved while the turn to work is waited for.
+        key = _flight(self._cache.key(call), call)
+        if key not in self._coalescer and call.rendered and call.limits is not NO_LIMITS:
+            # All that will be sent is known: it is reserved while the turn to work is waited for. Only by who begins
+            # the flight: nobody would settle what those reserve who come along.
             shared.reserving = asyncio.create_task(self._reserve(call), name="reserve")
 
         async def make(flight: Flight) -> None:
@@ -137,7 +139,7 @@ class Sharing:
                 self._run(self._give_back(reserving))
 
         work = Work(make=make, keep=keep, look=look, spare=spare, fresh=call.cache is CacheMode.REFRESH)
-        return self._coalescer.board(_flight(self._cache.key(call), call), work, shared)
+        return self._coalescer.board(key, work, shared)
 
     async def _reserve(self, call: Call) -> Any:
         return await self._limits.reserve(call)

@@ -614,6 +614,28 @@ async def test_money_is_reserved_before_and_settled_after_and_hits_need_none() -
 
 
 @pytest.mark.parametrize("streaming", [False, True])
+async def test_money_is_reserved_once_for_identical_calls_that_share_an_answer(streaming: bool) -> None:
+    """Raw calls reserve while they wait for their turn: who follows has nothing to pay for."""
+    world = World(gate=asyncio.Event())
+    path = pipeline(world)
+    raw = structs.replace(
+        ask(limits=KeyLimits(daily_budget_usd=1.0), stream=streaming),
+        prompt="",
+        model="openai/gpt-4.1",
+        messages=({"role": "user", "content": "How long?"},),
+        params={"temperature": 0},
+    )
+    waiting = [asyncio.create_task(everything(path.stream(raw)) if streaming else path.answer(raw)) for _ in range(3)]
+    while not world.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert world.gate is not None
+    world.gate.set()
+    await asyncio.gather(*waiting)
+    await path.settle()
+    assert world.money == ["reserved", "settled 10 0.5"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
 async def test_money_is_given_back_when_the_chain_refused(streaming: bool) -> None:
     world = World(replies=[ProviderOverloaded("busy")], fail_at_once=True)
     path = pipeline(world)
