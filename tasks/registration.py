@@ -5,23 +5,32 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 from sqlalchemy import Engine, func, select
 
 from gateway.clock import Clock
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, NotFound
 from gateway.settings import Settings, SqlSettings
 from gateway.storage.engine import make_engine, reading
 from gateway.storage.models import DocumentRow, PromptVersionRow
 from gateway.types import PromptVersion
 from tasks import registry
 from tasks.releases import store
+from tasks.specs.bump import bump_problem
 from tasks.specs.bundle import bundle, digest
+from tasks.specs.commit import commit_of
+from tasks.specs.model import PromptSpec
 from tasks.specs.reading import SpecFile, read_spec
 from tasks.step import step
 
 
 class EmptyCollection(InvalidRequest):
     code = "empty_collection"
+
+
+class WrongBump(InvalidRequest):
+    code = "wrong_bump"
+    default_hint = "Nothing was registered or changed. Correct prompt.yaml and release it again."
 
 
 def engine_of(settings: Settings) -> Engine:
@@ -42,12 +51,14 @@ def read(path: Path, defaults: dict[str, Any]) -> SpecFile:
 
 @step("register version")
 def register(settings: Settings, clock: Clock, file: SpecFile, tenant: str, author: str) -> PromptVersion:
-    """An immutable version. Raises DuplicateVersion when the number is taken by another content, EmptyCollection when
-    there is nothing to retrieve from, RegistryUnavailable when MLflow is down (run it again then)."""
+    """An immutable version. Raises DuplicateVersion when the number is taken by another content, WrongBump when it does
+    not fit the change, EmptyCollection when there is nothing to retrieve from, RegistryUnavailable when MLflow is
+    down (run it again then)."""
     spec = file.spec
     engine = engine_of(settings)
     if spec.retrieval:
         _require_documents(engine, tenant, spec.retrieval.collection, file)
+    require_right_bump(engine, tenant, spec)
     version = bundle(spec, tenant)
     row = store.register_version(
         engine,
@@ -60,6 +71,7 @@ def register(settings: Settings, clock: Clock, file: SpecFile, tenant: str, auth
             bundle=msgspec.to_builtins(version),
             spec=spec.model_dump(mode="json", by_alias=True),
             source=str(file.path.resolve()),
+            git_commit=commit_of(file.path),
             author=author or spec.author,
             changelog=spec.changelog,
             mlflow_version="",
@@ -79,6 +91,20 @@ def register(settings: Settings, clock: Clock, file: SpecFile, tenant: str, auth
     )
     store.note_version(engine, tenant, spec.name, spec.version, mlflow_version=mlflow_version)
     return version
+
+
+def require_right_bump(engine: Engine, tenant: str, spec: PromptSpec) -> None:
+    """Raises WrongBump when a new number does not fit what changes against the version in production."""
+    try:
+        production = store.get_prompt(engine, tenant, spec.name).production
+        rows = {row.version: row for row in store.list_versions(engine, tenant, spec.name)}
+        before = PromptSpec.model_validate(rows[production].spec)
+    except (NotFound, KeyError, ValidationError):
+        return  # a first version, or one in production from before there were such specs
+    if spec.version in rows:
+        return  # it was checked when it was registered; another content is refused as a duplicate
+    if problem := bump_problem(before, spec, frozenset(rows)):
+        raise WrongBump(f"{spec.name}: {problem}")
 
 
 def _require_documents(engine: Engine, tenant: str, collection: str, file: SpecFile) -> None:

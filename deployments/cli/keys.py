@@ -1,12 +1,17 @@
 """``promptyard keys``: make, list and revoke API keys. A key is shown once, when it is made."""
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deployments.cli.ledger_access import open_ledger
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gateway.storage.models import ApiKeyRow
 
 Json = Annotated[bool, typer.Option("--json", help="Print for machines.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose keys; PROMPTYARD_TENANT by default.")]
@@ -59,7 +64,6 @@ def create(
 def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
     """List the keys of a tenant, revoked ones included."""
     from rich.console import Console
-    from rich.table import Column, Table
 
     from gateway.auth.keys import list_keys
 
@@ -69,12 +73,26 @@ def list_all(tenant: Tenant = "", as_json: Json = False) -> None:
         fields = ("id", "tenant", "name", "prefix", "scopes", "limits", "created_at", "revoked_at")
         typer.echo(json.dumps([{field: getattr(row, field) for field in fields} for row in rows]))
         return
-    whole = Column("id", no_wrap=True, min_width=30)  # revoking needs all of it
-    table = Table(whole, "name", "begins with", "scopes", "limits", "state", box=None)
+    Console().print(_table(rows))
+
+
+def _table(rows: "Sequence[ApiKeyRow]") -> "Table":
+    """Two lines a key where one would be cut: nothing of a scope or an id is left out at 80 columns."""
+    from rich.table import Column, Table
+
+    table = Table(
+        Column("id and name", no_wrap=True),  # revoking needs all of the id
+        Column("begins with", no_wrap=True),
+        Column("scopes and limits", overflow="fold"),
+        Column("state", no_wrap=True),
+        box=None,
+        padding=(0, 1),
+    )
     for row in rows:
         state = "revoked" if row.revoked_at else "active"
-        table.add_row(row.id, row.name, f"{row.prefix}…", " ".join(row.scopes), _shown(row.limits), state)
-    Console().print(table)
+        may = f"{' '.join(row.scopes)}\nlimits: {_shown(row.limits)}"
+        table.add_row(f"{row.id}\n{row.name}", f"{row.prefix}…", may, state)
+    return table
 
 
 def revoke(

@@ -31,6 +31,7 @@ class InvalidSpec(InvalidRequest):
 def register(app: typer.Typer) -> None:
     app.command()(release)
     app.command()(approve)
+    app.command()(reject)
 
 
 def release(
@@ -57,20 +58,34 @@ def release(
 def approve(
     release_id: Annotated[str, typer.Argument(help="As 'promptyard versions' shows it.")],
     by: Annotated[str, typer.Option("--by", help="Who decides; kept with the release.")],
-    reject: Annotated[bool, typer.Option("--reject", help="Close the release instead.")] = False,
+    no: Annotated[bool, typer.Option("--reject", help="Close the release instead, as 'reject' does.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with the release.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Let a release that awaits approval go on, or reject it."""
+    """Let a release that awaits approval go on."""
+    _decide(release_id, by, reason, approve=not no, as_json=as_json)
+
+
+def reject(
+    release_id: Annotated[str, typer.Argument(help="As 'promptyard versions' shows it.")],
+    by: Annotated[str, typer.Option("--by", help="Who decides; kept with the release.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the release.")],
+    as_json: Json = False,
+) -> None:
+    """End a release that awaits approval: nobody sees its version."""
+    _decide(release_id, by, reason, approve=False, as_json=as_json)
+
+
+def _decide(release_id: str, by: str, reason: str, *, approve: bool, as_json: bool) -> None:
+    if not by.strip():
+        raise InvalidRequest("somebody must decide", hint="Say who, as in --by Ada.")
 
     def run(_settings: "Settings") -> "Release":
         from flows.approve_release import ApprovalRequest, approve_release
 
-        return approve_release(
-            ApprovalRequest(release_id=release_id, approved_by=by, approve=not reject, reason=reason)
-        )
+        return approve_release(ApprovalRequest(release_id=release_id, approved_by=by, approve=approve, reason=reason))
 
-    _finish(*_watched(run), as_json=as_json, rejected=reject)
+    _finish(*_watched(run), as_json=as_json, rejected=not approve)
 
 
 def _check(file: Path) -> None:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 LOOKUP_TIMEOUT = 3.0
 _STYLES = {"promoted": "green", "canary": "green", "awaiting_approval": "yellow", "inconclusive": "yellow"}
+_FIRST = (
+    "It is the first version: there is nothing to go back to yet. 'promptyard versions {prompt}' shows how it does."
+)
 _NEXT = {
     "canary": "'promptyard versions {prompt}' follows it; 'promptyard rollback {prompt}' ends it.",
-    "awaiting_approval": "'promptyard approve {id} --by NAME' lets it go on, with --reject it ends.",
-    "promoted": "'promptyard rollback {prompt}' goes back.",
+    "awaiting_approval": "'promptyard approve {id} --by NAME' lets it go on,"
+    " 'promptyard reject {id} --by NAME --reason WHY' ends it.",
+    "promoted": "'promptyard rollback {prompt}' goes back to {baseline}.",
     "inconclusive": "Too little is known to let it through: add golden questions, or release it again.",
     "refused": "Correct the prompt, raise its version and release it again.",
 }
@@ -135,4 +139,9 @@ def print_release(shown: ShownRelease, out: Console) -> None:
     for name, url in shown.links.items():
         out.print(Text.assemble((f"{name:<18}", "dim"), (url, "cyan")), soft_wrap=True)
     if shown.stage in _NEXT:
-        out.print(Text(_NEXT[shown.stage].format(prompt=shown.prompt, id=shown.id), "dim"), soft_wrap=True)
+        out.print(Text(_next(shown), "dim"), soft_wrap=True)
+
+
+def _next(shown: ShownRelease) -> str:
+    words = _FIRST if shown.stage == "promoted" and not shown.baseline else _NEXT[shown.stage]
+    return words.format(prompt=shown.prompt, id=shown.id, baseline=shown.baseline)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.cli.ledger_access import open_ledger
+from gateway.errors import Conflict
 
 if TYPE_CHECKING:
     from tasks.releases.publishing import Publication
@@ -20,7 +21,8 @@ def register(app: typer.Typer) -> None:
 
 def rollback(
     name: Annotated[str, typer.Argument(help="The prompt.")],
-    to: Annotated[str, typer.Option("--to", help="A registered version; by default the one that served before.")] = "",
+    version: Annotated[str, typer.Argument(help="Any registered version; by default the one that served before.")] = "",
+    to: Annotated[str, typer.Option("--to", help="The same as VERSION.")] = "",
     bad: Annotated[
         str, typer.Option("--from", help="Only if this version still serves somebody: safe to repeat.")
     ] = "",
@@ -28,11 +30,14 @@ def rollback(
     tenant: Annotated[str, typer.Option("--tenant", help="Whose prompt; PROMPTYARD_TENANT by default.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
-    """Close an open release, or go back to the version before. Every gateway follows within a second."""
+    """Close an open release, or go back to the version before or any other. Gateways follow within a second."""
     from gateway.clock import SystemClock
     from tasks.releases.publishing import publish
     from tasks.releases.store import StandingChanged, roll_back, standing
 
+    if version and to and version != to:
+        raise Conflict(f"go back to {version} or to {to}?", hint="Name one version.")
+    to = version or to
     settings, engine = open_ledger()
     owner = tenant or settings.tenant
     seen = standing(engine, owner, name)

@@ -186,7 +186,9 @@ class PromptVersionRow(Base):
     spec: Mapped[dict[str, Any]] = mapped_column(Json)
     """The whole prompt.yaml as validated."""
     source: Mapped[str] = mapped_column(Text, default="")
-    """Where the spec was read from, and the commit if there is one."""
+    """Where the spec was read from."""
+    git_commit: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    """What was checked out there; empty outside of a repository."""
     author: Mapped[str] = mapped_column(Key, default="")
     changelog: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[float] = mapped_column(Float)

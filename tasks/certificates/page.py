@@ -44,6 +44,7 @@ def _facts(release: Mapping[str, Any], digests: Mapping[str, str]) -> str:
         ("Author", _t(release["author"] or "–")),
         ("Change", _t(release["changelog"] or "–")),
         ("Source", _t(release["source"] or "–")),
+        ("Commit", f"<code>{_t(release['commit'] or '–')}</code>"),
         ("Opened", _t(release["opened_at"])),
         ("Closed", _t(release["closed_at"])),
         *((f"SHA-256 of {name.replace('_', ' ')}", f"<code>{_t(value)}</code>") for name, value in digests.items()),

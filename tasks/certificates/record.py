@@ -49,6 +49,7 @@ def assemble(
             "author": release.author or version.author or None,
             "changelog": version.changelog or None,
             "source": version.source or None,
+            "commit": version.git_commit or None,
             "opened_at": when(release.opened_at),
             "closed_at": when(release.closed_at),
         },

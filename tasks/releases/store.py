@@ -85,6 +85,7 @@ def _keep_version(engine: Engine, clock: Clock, row: PromptVersionRow) -> Prompt
                 raise DuplicateVersion(f"{row.name} {row.version} exists with another content")
             # Policies may change without a new version; what decides an answer may not.
             known.spec, known.bundle, known.changelog = row.spec, row.bundle, row.changelog or known.changelog
+            known.git_commit = row.git_commit or known.git_commit
             return known
         row.created_at = clock.now()
         session.add(row)
@@ -298,7 +299,9 @@ def roll_back(
             )
         target = to or (row.production if release is not None else row.previous)
         if not target and release is None:
-            hint = f"'promptyard versions {prompt}' lists what there is; name one: --to VERSION."
+            hint = (
+                f"'promptyard versions {prompt}' lists what there is; name one: promptyard rollback {prompt} VERSION."
+            )
             raise Conflict(f"{prompt} has no earlier version in production to go back to", hint=hint)
         if target != row.production:
             _version(session, tenant, prompt, target)
@@ -308,7 +311,10 @@ def roll_back(
             session.flush()
             table = write_routing(session, clock)
         if table is None:
-            raise Conflict(f"{prompt} {target} is in production already", hint="Name another version: --to VERSION.")
+            raise Conflict(
+                f"{prompt} {target} is in production already",
+                hint=f"Name another version: promptyard rollback {prompt} VERSION.",
+            )
         return target, " and ".join(undone), table
 
 

@@ -63,3 +63,18 @@ def test_without_tables_the_hint_says_how_to_get_them(tmp_path: Path) -> None:
     error = CliRunner().invoke(build(), ["keys", "list"], env=environ).exception
     assert isinstance(error, StorageUnavailable)
     assert "promptyard up" in error.hint
+
+
+def test_no_scope_is_cut_at_80_columns(ledger_url: str, tmp_path: Path) -> None:
+    scopes = ("chat", "feedback", "tools", "documents:read", "documents:write")
+    environ = {"PROMPTYARD_HOME": str(tmp_path), "PROMPTYARD_DATABASE_URL": ledger_url, "COLUMNS": "80"}
+    named = [word for scope in scopes for word in ("--scope", scope)]
+    limits = ["--requests-per-minute", "600", "--tokens-per-minute", "200000", "--daily-budget", "20"]
+    run = CliRunner()
+    made = run.invoke(build(), ["keys", "create", "a-shop-with-a-long-name", *named, *limits, "--json"], env=environ)
+    shown = run.invoke(build(), ["keys", "list"], env=environ).stdout
+    assert all(scope in shown for scope in scopes)
+    assert json.loads(made.stdout)["id"] in shown
+    assert "$20.00/day" in shown
+    assert "active" in shown
+    assert max(map(len, shown.splitlines())) <= 80

@@ -143,3 +143,12 @@ def test_neither_prefect_nor_mlflow_is_imported(environ: dict[str, str], two_ver
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
     assert production(two_versions) == "1.0.0"
+
+
+def test_any_version_in_one_command(promptyard: Promptyard, two_versions: Engine, clock: ManualClock) -> None:
+    add_version(two_versions, clock, "1.2.0")
+    assert promptyard("rollback", PROMPT, "1.2.0").exit_code == 0
+    assert production(two_versions) == "1.2.0"
+    assert isinstance(promptyard("rollback", PROMPT, "1.0.0", "--to", "1.1.0").exception, Conflict)
+    assert isinstance(promptyard("rollback", PROMPT, "9.9.9").exception, NotFound)
+    assert production(two_versions) == "1.2.0"

@@ -24,7 +24,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["release_id"], ["releases.id"]),
         sa.PrimaryKeyConstraint("release_id", "seq"),
     )
+    op.add_column("prompt_versions", sa.Column("git_commit", sa.String(length=64), nullable=False, server_default=""))
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("prompt_versions") as table:
+        table.drop_column("git_commit")
     op.drop_table("release_looks")
