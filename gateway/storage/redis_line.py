@@ -67,7 +67,7 @@ class RedisLine:
         return self._put(command, None)
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> "asyncio.Future[Any]":
-        """As ``ask``, for a script; one that the server does not know yet is sent along in a second exchange."""
+        """As ``ask``, for a script; one that the server has forgotten is sent along in a second exchange."""
         return self._put(("EVALSHA", script.sha, len(keys), *keys, *args), script)
 
     def _put(self, command: Sequence[Argument], script: Script | None) -> "asyncio.Future[Any]":
@@ -160,6 +160,7 @@ class _Wire(asyncio.Protocol):
         self._settle = settle
         self._lost = lost
         self._reader = hiredis.Reader(replyError=BaseParser.parse_error, notEnoughData=_NOT_YET)
+        self._told: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         writer = connection._writer  # there is no public way to it
@@ -173,8 +174,13 @@ class _Wire(asyncio.Protocol):
         now = self._loop.time()
         commands = []
         for asked in batch:
+            command = asked.command
+            if asked.script is not None and asked.script.sha not in self._told:
+                # In full the first time: asked again after a NOSCRIPT it would come behind what was asked later.
+                self._told.add(asked.script.sha)
+                command = ("EVAL", asked.script.text, *command[2:])
             try:
-                commands.append(hiredis.pack_command(cast(Any, tuple(asked.command))))
+                commands.append(hiredis.pack_command(cast(Any, tuple(command))))
             except (TypeError, UnicodeError) as error:
                 _fail([asked], RedisConnectionError(f"a command that cannot be sent: {type(error).__name__}"))
                 continue

@@ -51,7 +51,8 @@ def test_evidence_is_made_for_each_user_anew_and_recorded_as_such(stack: Stack, 
     stack.release(prompt_version(shop.tenant, shop.prompt, "1.1.0"), weight=5000, evidence_share=10_000)
     for _ in range(2):
         body = shop.ask(user="user-1").raise_for_status().json()
-        assert body["promptyard"]["cache"] == {"layer": "none", "reason": "evidence"}
+        cache = body["promptyard"]["cache"]
+        assert (cache["layer"], cache["reason"], cache["reasons"]["exact"]) == ("none", "evidence", "evidence")
     rows = [row for row in stack.calls(shop.tenant) if row.user == "user-1"]
     assert [(row.evidence, row.layer) for row in rows] == [(True, "none")] * 2
     assert {row.release_id for row in rows} == {body["promptyard"]["release"]}

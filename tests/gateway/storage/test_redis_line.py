@@ -108,6 +108,12 @@ async def test_replies_come_in_order_whatever_was_asked_when(line: RedisLine) ->
     assert await asyncio.gather(*replies) == [b"%d" % n for n in range(50)]
 
 
+async def test_a_script_keeps_its_place_in_the_line_also_the_first_time(line: RedisLine, redis: Redis) -> None:
+    await redis.script_flush()
+    line.run(Script("return redis.call('SET', KEYS[1], ARGV[1])"), ["place"], ["by the script"])
+    assert await line.ask("GET", "place") == b"by the script"
+
+
 async def test_large_values_come_whole(line: RedisLine) -> None:
     value = b"x" * 3_000_000
     await line.ask("SET", "large", value)
