@@ -85,3 +85,8 @@ def _show(release: Release, report: StepReport) -> None:
     where = f"at {release.weight_percent:g} % of the users" if release.stage == Stage.CANARY else ""
     title = f"{release.prompt} {release.version}: {release.stage.replace('_', ' ')} {where}: {release.reason}"
     table(artifact_key("canary", release.prompt), rows, title)
+    if worth := report.evidence.get("business"):
+        arms = [{"arm": one["arm"], "calls": one["calls"], **one["per_1000_calls"]} for one in worth["arms"]]
+        gain = {"arm": "gain", "calls": None, **worth["gain_per_1000_calls"]}
+        words = f"Net value per 1,000 calls in US dollars, with 95 % intervals. {worth['recommendation']}"
+        table(artifact_key("value", release.prompt), [*arms, gain], words)

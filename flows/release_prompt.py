@@ -12,7 +12,9 @@ from flows.register_prompt import RegisterRequest, register_prompt, short_name
 from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import SystemClock
 from tasks.artifacts import artifact_key, markdown
+from tasks.gating import Gated
 from tasks.registration import read
+from tasks.releases.stages import Stage
 from tasks.releasing import Release, close_with_error, hold_for_approval, open_release, refuse, reported, start_canary
 from tasks.specs.model import Approval
 from tasks.warm_marks import Cause
@@ -56,16 +58,23 @@ def release_prompt(request: ReleaseRequest) -> Release:
     else:
         warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version, cause=Cause.RAMP))
         ended = start_canary(settings, clock, release, gated)
-    _report(ended)
+    _report(ended, gated)
     reported(settings, clock, ended.id)
     return ended
 
 
-def _report(release: Release) -> None:
+def _report(release: Release, gated: Gated) -> None:
+    """The evidence is on this run's own page, where somebody approves or rejects."""
+    decide = (
+        f"\nTo decide: `promptyard approve {release.id} --by NAME`, or `promptyard reject {release.id} --by NAME"
+        " --reason WHY`, or run `approve_release` from here.\n"
+        if release.stage == Stage.AWAITING_APPROVAL
+        else ""
+    )
     markdown(
         artifact_key("release", release.prompt),
         f"# {release.prompt} {release.version}: **{release.stage.replace('_', ' ')}**\n\n"
         f"{release.reason}\n\n- release `{release.id}`\n- before: {release.baseline or 'nothing'}\n"
-        f"- share of users: {release.weight_percent:g} %\n",
+        f"- share of users: {release.weight_percent:g} %\n{decide}\n{gated.summary}",
         f"{release.prompt} {release.version}: {release.stage}",
     )

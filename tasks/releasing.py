@@ -69,6 +69,7 @@ def open_release(
                 "must_pass": dataset_digest(file.must_pass),
             },
             "gate": file.spec.gate.model_dump(mode="json"),
+            "value": file.spec.value and file.spec.value.model_dump(mode="json"),
         },
         author=author or file.spec.author,
         salt=salt,
@@ -243,6 +244,17 @@ def step_metrics(release: ReleaseRow, evidence: Mapping[str, Any]) -> dict[str, 
             for key in ("canary_mean", "stable_mean", "log_e_worse", "log_e_better"):
                 if guardrail[key] is not None:
                     values[f"{name}_{key}"] = float(guardrail[key])
+    return {**values, **_business_metrics(evidence.get("business"))}
+
+
+def _business_metrics(business: Mapping[str, Any] | None) -> dict[str, float]:
+    if not business:
+        return {}
+    values = {"probability_of_loss": float(business["probability_of_loss"])}
+    for arm in business["arms"]:
+        values[f"{arm['arm']}_net_value_per_1000_calls"] = float(arm["per_1000_calls"]["mean"])
+    for name in ("gain_per_1000_calls", "gain_per_year"):
+        values |= {f"{name}_{key}": float(business[name][key]) for key in ("mean", "lower", "upper")}
     return values
 
 

@@ -196,8 +196,21 @@ def _business(business: Mapping[str, Any] | None) -> str:
         (_t(one["arm"]), _t(one["calls"]), *(money(one["per_1000_calls"][key]) for key in ("mean", "lower", "upper")))
         for one in business["arms"]
     ]
-    heads = ("arm", "calls", "net value per 1,000 calls", "from", "to")
-    advice = f"<p>{_t(business['recommendation'])}</p>"
+    gain = business["gain_per_1000_calls"]
+    rows.append(("gain", "", *(money(gain[key]) for key in ("mean", "lower", "upper"))))
+    year = business["gain_per_year"]
+    rows.append(
+        (
+            f"gain a year ({business['calls_per_year']:,} calls)",
+            "",
+            *(money(year[key]) for key in ("mean", "lower", "upper")),
+        )
+    )
+    heads = ("", "calls", "net value per 1,000 calls", "from", "to (95 %)")
+    testing = business["testing"]
+    paid = "" if testing["return"] is None else f", {testing['return']:,.0f} times that in a year"
+    cost = f"Testing cost {money(testing['cost_usd'])}{paid}." if testing["cost_usd"] is not None else ""
+    advice = f"<p>{_t(business['recommendation'])}</p><p>{_t(cost)}</p>"
     return f"<section><h2>What it is worth</h2>{advice}{_table(heads, rows)}</section>"
 
 

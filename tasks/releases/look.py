@@ -30,6 +30,8 @@ class Shown:
     step_since: float
     started_at: float
     now: float
+    testing_usd: float | None = None
+    """What the model calls of gate and judge have cost so far; asked for where values are declared."""
 
 
 @dataclass(frozen=True)

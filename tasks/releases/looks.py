@@ -120,6 +120,7 @@ def keep_look(engine: Engine, release: ReleaseRow, shown: Shown, fresh: Sequence
             "started_at": shown.started_at,
             "formed": len(shown.formed),
             "fresh": len(fresh),
+            "testing_usd": shown.testing_usd,
         }
         return _add(session, release, shown.now, LOOK, shown.calls, facts)
 
@@ -170,6 +171,7 @@ def shown_again(
         step_since=float(body["step_since"]),
         started_at=float(body["started_at"]),
         now=row.at,
+        testing_usd=body.get("testing_usd"),
     )
 
 

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from gateway.clock import Clock
 from gateway.ledger.queries import release_calls
-from gateway.storage.models import ReleaseRow
-from gateway.types import RoutingTable
+from gateway.storage.engine import reading
+from gateway.storage.models import CallRow, ReleaseRow
+from gateway.types import Origin, RoutingTable
 from tasks.releases import store
 from tasks.releases.blocks_store import kept_blocks
+from tasks.releases.business import business, declared_values
 from tasks.releases.look import Shown, look_at
 from tasks.releases.looks import keep_look
 from tasks.releases.owed import Owed, owing
@@ -26,6 +28,7 @@ from tasks.specs.model import CanarySpec
 
 LEASE_SECONDS = 60.0
 SCORE_SOURCES = ("judge", "assertion")
+TESTING = (Origin.GATE.value, Origin.JUDGE.value, Origin.MIRROR.value)
 # A run that died between opening a release and its verdict must not keep the prompt closed for ever.
 GATING_PATIENCE = 3600.0
 OWED_BY: Mapping[Stage, Owed] = {
@@ -93,6 +96,7 @@ def advance(engine: Engine, clock: Clock, release_id: str, owner: str) -> StepRe
 
 def _advance_canary(engine: Engine, clock: Clock, release: ReleaseRow) -> StepReport:
     policy = canary_policy(release)
+    values = declared_values(release.policy)
     formed, formed_at = kept_blocks(engine, release.id)
     shown = Shown(
         calls=release_calls(engine, release.id, sources=SCORE_SOURCES),
@@ -103,11 +107,14 @@ def _advance_canary(engine: Engine, clock: Clock, release: ReleaseRow) -> StepRe
         step_since=release.step_since,
         started_at=next(step.at for step in store.steps_of(engine, release.id) if step.kind == "started"),
         now=clock.now(),
+        testing_usd=_testing_cost(engine, release) if values else None,
     )
     look = look_at(shown, policy)
     move, evidence = look.move, look.evidence()
     if move.kind == "held" and not look.fresh:
         return StepReport(release, move, evidence)
+    if values:
+        evidence["business"] = business(shown, values, release_id=release.id, stage=move.stage)
     evidence["look"] = keep_look(engine, release, shown, look.fresh)
     owed = OWED_BY.get(move.stage)
     step = Step(move.kind, move.reason, owing(owed, evidence) if owed else evidence)
@@ -115,6 +122,18 @@ def _advance_canary(engine: Engine, clock: Clock, release: ReleaseRow) -> StepRe
     plan_step = move.step if move.kind == "advanced" else None
     row, table = store.transition(engine, clock, release, move.stage, step, weight=weight, plan_step=plan_step)
     return StepReport(row, move, evidence, table if move.kind != "held" else None)
+
+
+def _testing_cost(engine: Engine, release: ReleaseRow) -> float:
+    """Dollars of the model calls made to judge this prompt since the release was opened, where the price is known."""
+    query = select(func.sum(CallRow.cost_usd)).where(
+        CallRow.tenant == release.tenant,
+        CallRow.prompt == release.prompt,
+        CallRow.origin.in_(TESTING),
+        CallRow.started_at >= release.opened_at,
+    )
+    with reading(engine) as session:
+        return float(session.scalar(query) or 0)
 
 
 def _expire(engine: Engine, clock: Clock, release: ReleaseRow) -> StepReport:

@@ -13,6 +13,7 @@ from gateway.ledger.queries import ReleaseCall, release_calls
 from gateway.storage.models import ReleaseLookRow, ReleaseRow, ReleaseStepRow
 from tasks.releases import store
 from tasks.releases.blocks_store import kept_blocks
+from tasks.releases.business import business, declared_values
 from tasks.releases.differing import unequal
 from tasks.releases.evidence import block_to_json
 from tasks.releases.gate_record import gate_difference
@@ -221,7 +222,8 @@ def _look_again(
     rows: Rows, row: ReleaseLookRow, calls: Sequence[ReleaseCall], step: ReleaseStepRow | None
 ) -> Verdict | None:
     policy = canary_policy(rows.release)
-    look = look_at(shown_again(row, calls, rows.blocks, rows.formed_at), policy)
+    shown = shown_again(row, calls, rows.blocks, rows.formed_at)
+    look = look_at(shown, policy)
     formed = int(row.body["formed"])
     kept = rows.blocks[formed : formed + int(row.body["fresh"])]
     for again, block in zip(look.fresh, kept, strict=False):
@@ -240,7 +242,10 @@ def _look_again(
         raise _Differs(
             row.seq, f"the share comes out as {move.weight / 100:g} %, the ledger says {step.weight / 100:g}"
         )
-    if what := unequal({**step.evidence, "look": None}, {**step.evidence, **look.evidence(), "look": None}):
+    evidence = look.evidence()
+    if values := declared_values(rows.release.policy):
+        evidence["business"] = business(shown, values, release_id=rows.release.id, stage=move.stage)
+    if what := unequal(step.evidence, {**step.evidence, **evidence}):
         raise _Differs(row.seq, f"its figures come out differently: {what}")
     if move.reason != step.reason:
         raise _Differs(row.seq, "its reason comes out differently")

@@ -340,6 +340,25 @@ class BudgetSpec(Section):
     alert_at: Share = 0.8
 
 
+class JudgeCounts(Section):
+    """How the judge did on labelled examples, with ``resolved_from`` as its limit: see 'promptyard judge calibrate'."""
+
+    true_resolved: int = Field(ge=0, description="Resolved, and the judge said so.")
+    missed: int = Field(ge=0, description="Resolved, and the judge said no.")
+    true_unresolved: int = Field(ge=0, description="Not resolved, and the judge said so.")
+    false_resolved: int = Field(ge=0, description="Not resolved, and the judge said that it was.")
+
+
+class ValueSpec(Section):
+    """What answers are worth, in US dollars; model costs are measured."""
+
+    resolved: float = Field(ge=0, description="A question that the answer resolved.")
+    escalation: float = Field(0.0, ge=0, description="What one costs that it did not: somebody else has to answer.")
+    waiting_minute: float = Field(0.0, ge=0, description="What a minute of waiting costs.")
+    resolved_from: Share = Field(0.7, description="Judged quality from which a question counts as resolved.")
+    judge: JudgeCounts | None = None
+
+
 class Approval(StrEnum):
     NONE = "none"
     REQUIRED = "required"
@@ -372,6 +391,7 @@ class PromptSpec(Section):
     canary: CanarySpec = Field(default_factory=CanarySpec)
     tools: tuple[str, ...] = Field((), max_length=16, description="Registered tools that the model may call.")
     budget: BudgetSpec = Field(default_factory=BudgetSpec)
+    value: ValueSpec | None = None
     approval: Approval = Approval.NONE
     personal: bool = Field(False, description="Answers are one user's own: no cache keeps them.")
 
