@@ -261,9 +261,7 @@ class Coalescer:
     def _take(self, flight: Flight, message: Message) -> None:
         if message.kind == PIECES:
             # Those that were lost are told again at the end: the reply holds all of it.
-            if message.position <= len(flight.pieces):
-                for piece in pieces_of(message)[len(flight.pieces) - message.position :]:
-                    flight.say(piece)
+            flight.overhear(pieces_of(message), message.position)
         elif message.kind in (REPLY, ERROR):
             flight.trail.booked = True  # by whoever made it
             if message.kind == REPLY:

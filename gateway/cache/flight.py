@@ -25,6 +25,7 @@ class Flight:
         """Is told of every change, for those who listen elsewhere."""
         self._text = ""
         self._repeated: str | None = None
+        self._contradicted = False
         self._waiting_for_end: list[asyncio.Future[None]] = []
         self._waiting_for_more: list[asyncio.Future[None]] = []
 
@@ -48,6 +49,20 @@ class Flight:
         _wake(self._waiting_for_more)
         if self.on_piece is not None:
             self.on_piece()
+
+    def overhear(self, pieces: list[Delta], position: int) -> None:
+        """Pieces that another worker has said, ``position`` before them. Raises StreamInterrupted.
+
+        Once they are not those that were heard before, another leader says another answer, or cuts it otherwise: then
+        no more are taken, and what is missing is said when the whole answer is there, if it goes on like that.
+        """
+        known = len(self.pieces) - position
+        if known < 0:
+            return
+        self._contradicted = self._contradicted or pieces[:known] != self.pieces[position:][: len(pieces)]
+        if not self._contradicted:
+            for piece in pieces[known:]:
+                self.say(piece)
 
     def land(self, reply: Reply) -> None:
         """The whole answer. What of it was not said in pieces (they may be lost between processes) is said now."""

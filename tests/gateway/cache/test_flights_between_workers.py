@@ -1,16 +1,17 @@
 """Single flight across workers, over a real Redis: several coalescers stand for several processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from gateway.cache.coalesce import Coalescer, Left
-from gateway.cache.flight_messages import decode
-from gateway.cache.leases import RedisLeases
-from gateway.errors import ProviderTimeout
+from gateway.cache.flight_messages import PIECES, REPLY, Message, decode
+from gateway.cache.leases import Lease, RedisLeases, Taken
+from gateway.errors import ProviderTimeout, StreamInterrupted
 from gateway.storage.redis_line import RedisLine
 from gateway.storage.redis_store import connect
 from gateway.types import Attempt
@@ -185,3 +186,58 @@ async def until_listeners(worker: Worker) -> None:
     async with asyncio.timeout(5):
         while not held[KEY].listeners:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+class Elsewhere:
+    """Leases of a worker that never leads: what others tell it is told by the test."""
+
+    def __init__(self) -> None:
+        self.hear: Callable[[Message], None] = lambda message: None
+
+    def listen(self, hear: Callable[[Message], None]) -> None:
+        self.hear = hear
+
+    async def ask(self, flight: str, *, landed_too: bool = False) -> Taken:
+        return Taken(60.0, holder="another")
+
+    async def leave(self, lease: Lease, *, landed: bool) -> set[str]:
+        return set()
+
+    def tell(self, channels: set[str], message: Message) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        [(0, ["B0 "]), (1, ["B1 "]), (2, ["B2 "])],
+        [(0, ["B0 ", "B1 ", "B2 "])],
+        [(0, ["A0 A1 ", "A2 ", "A3 "])],
+        [(0, ["A0 A1 A2 "]), (1, ["A3 "]), (2, ["A4 "])],
+    ],
+    ids=["another text, piece by piece", "another text at once", "cut otherwise", "cut otherwise, piece by piece"],
+)
+@pytest.mark.parametrize("lands", [True, False])
+async def test_pieces_of_two_leaders_are_never_mixed(second: list[tuple[int, list[str]]], lands: bool) -> None:
+    """A lease that ran out has a second holder, and its answer may be another one, or the same in other pieces."""
+    leases = Elsewhere()
+    coalescer = Coalescer(leases)
+    seat = coalescer.board(KEY, Upstream().work(aloud=True), trail())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for position, texts in [(0, ["A0 ", "A1 "]), *second]:
+        pieces = [{"delta": {"content": text}} for text in texts]
+        leases.hear(Message(PIECES, KEY, pieces, position))
+    leases.hear(Message(REPLY, KEY, msgspec.to_builtins(reply("A0 A1 A2 A3" if lands else "B0 B1 B2"))))
+    heard = []
+    try:
+        async for piece in seat.flight.aloud():
+            heard.append(piece.delta.get("content", ""))
+    except StreamInterrupted:
+        assert not lands
+        assert "".join(heard) == "A0 A1 "
+    else:
+        assert lands
+        assert "".join(heard) == "A0 A1 A2 A3"
+    await seat.leave()
+    await coalescer.settle()
