@@ -9,11 +9,13 @@ from pydantic import BaseModel, Field
 
 from blocks.workspace import load_workspace
 from flows.register_prompt import short_name
+from gateway.clock import SystemClock
 from gateway.errors import Conflict
 from tasks.artifacts import artifact_key, markdown, table
 from tasks.gating import Gated, log_evaluation, production_version, weigh
 from tasks.registration import read
 from tasks.specs.bundle import bundle
+from tasks.traffic_sample import sample_traffic
 
 
 class GateRequest(BaseModel):
@@ -41,7 +43,8 @@ def gate_prompt(request: GateRequest) -> Gated:
     baseline = production_version(settings, version.tenant, version.name) if request.against == "production" else None
     if baseline is not None and baseline.version == version.version:
         baseline = None  # a re-gate of what serves: there is nothing to compare with but the floors
-    gated = weigh(settings, file, version, baseline)
+    live = sample_traffic(settings, version, file.spec.gate.traffic, SystemClock().now())
+    gated = weigh(settings, file, version, baseline, live)
     gated = replace(gated, run_id=log_evaluation(settings, file, gated, str(flow_run.ui_url or "")))
     key = artifact_key("gate", version.name)
     markdown(key, gated.summary, f"{version.name} {version.version}: {gated.verdict.outcome.value}")

@@ -10,29 +10,24 @@ from gateway.settings import Settings
 from gateway.types import PromptVersion
 from tasks import registry
 from tasks.artifacts import markdown_table
-from tasks.evaluated import SCORE, Evaluated, answers_of, item_results
-from tasks.evaluated import table as item_table
-from tasks.evaluation import Metrics, Rivals, evaluate
+from tasks.evaluated import SCORE, Evaluated
 from tasks.evaluators.judge import judge_version
 from tasks.gate_estimate import Estimate, Sizes, call_costs, estimate, left_for_repeats, over_budget
 from tasks.gate_rules import build_metrics, gate_policy
+from tasks.gate_runs import repeat, run_planned
 from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.releases.gate_record import gate_record
 from tasks.specs.datasets import GoldenItem, digest
 from tasks.specs.reading import SpecFile
-from tasks.statistics.gate import GateOutcome, GatePolicy, GateVerdict, decide_gate
-from tasks.statistics.gate_items import ItemResult
+from tasks.statistics.gate import GateOutcome, GateVerdict, decide_gate
 from tasks.statistics.repeats import RepeatPlan, plan_repeats
 from tasks.step import step
 
 
 @dataclass(frozen=True)
 class Gated:
-    """A verdict with its evidence: ``rows`` one per item, ``run_id`` the MLflow run, ``summary`` Markdown.
-
-    ``items`` and ``policy`` are what was decided on: the same give the same verdict again.
-    """
+    """A verdict with its evidence: ``rows`` one per item, ``run_id`` the MLflow run, ``summary`` Markdown."""
 
     version: PromptVersion
     baseline: str
@@ -43,6 +38,8 @@ class Gated:
     summary: str
     decided_on: Mapping[str, Any] = field(default_factory=dict)
     """Items, policy and digests of the datasets as JSON: enough to take the decision again."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else a reader of the run wants to know: the estimate, versions of evaluators, digests of the splits."""
 
     @property
     def passed(self) -> bool:
@@ -57,26 +54,6 @@ def production_version(settings: Settings, tenant: str, prompt: str) -> PromptVe
     if not current:
         return None
     return msgspec.convert(store.get_version(engine, tenant, prompt, current).bundle, PromptVersion)
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """Everything that was evaluated."""
-
-    candidate: list[Evaluated]
-    baseline: list[Evaluated] | None
-    must_pass: list[Evaluated]
-    live: list[Evaluated]
-    live_before: list[Evaluated] | None
-
-    def items(self) -> list[ItemResult]:
-        return item_results(self.candidate, self.baseline, self.must_pass, self.live, self.live_before)
-
-    def rows(self) -> list[dict[str, Any]]:
-        return item_table(self.candidate, self.baseline, self.must_pass, self.live, self.live_before)
-
-    def all(self) -> list[Evaluated]:
-        return [*self.candidate, *(self.baseline or ()), *self.must_pass, *self.live, *(self.live_before or ())]
 
 
 def weigh(
@@ -100,116 +77,48 @@ def weigh(
     )
     policy = gate_policy(gate, golden=len(file.golden), live=len(live), compared=baseline is not None)
     metrics = build_metrics(settings, file, version.tenant, policy)
+    digests = {"golden": digest(file.golden), "must_pass": digest(file.must_pass), "live": digest(live)}
     facts: dict[str, Any] = {
         "estimate": expected.in_words(),
         "live_questions": len(live),
-        "must_pass_digest": digest(file.must_pass),
-        "live_digest": digest(live),
+        "must_pass_digest": digests["must_pass"],
+        "live_digest": digests["live"],
         "evaluators": ", ".join(f"{one.name} {one.version}" for one in metrics.evaluators) or "none",
     }
+    against = baseline.version if baseline else ""
     if refused := over_budget(expected, gate.budget):
         verdict = GateVerdict(GateOutcome.ERROR, (f"nothing was asked: {refused}",), (), 0, (), ())
-        summary = summarise(version, baseline, verdict, {}, [])
-        return Gated(version, baseline.version if baseline else "", verdict, [], {}, "", summary, (), policy, facts)
-    runs = _run(settings, file, version, baseline, live, metrics)
+        return Gated(version, against, verdict, [], {}, "", summarise(version, baseline, verdict, {}, []), facts=facts)
+    runs = run_planned(settings, file, version, baseline, live, metrics)
     plan = plan_repeats(runs.items(), SCORE, gate.more_repeats, left_for_repeats(expected, gate.budget))
     if baseline is not None and plan.items:
-        runs = _repeat(settings, file, version, baseline, metrics, runs, plan)
+        runs = repeat(settings, file, version, baseline, metrics, runs, plan)
     items = runs.items()
-    verdict = _with_repeats(decide_gate(items, policy), plan, expected)
+    verdict = decide_gate(items, policy)
     rows = runs.rows()
     figures = _metrics(verdict, runs.candidate, runs.all())
+    repeated = _repeats_in_words(plan, expected)
     return Gated(
         version=version,
-        baseline=baseline.version if baseline else "",
+        baseline=against,
         verdict=verdict,
         rows=rows,
         metrics=figures,
         run_id="",
-        summary=summarise(version, baseline, verdict, figures, rows),
-        items=tuple(items),
-        policy=policy,
-        facts={**facts, "repeated_items": len(plan.items)},
+        summary=summarise(version, baseline, verdict, figures, rows, repeated),
+        decided_on={**gate_record(items, policy), "digests": digests},
+        facts={**facts, "repeated": repeated or "nothing"},
     )
 
 
-def _run(
-    settings: Settings,
-    file: SpecFile,
-    version: PromptVersion,
-    baseline: PromptVersion | None,
-    live: Sequence[GoldenItem],
-    metrics: Metrics,
-) -> _Runs:
-    """The planned repeats. The version in production goes first: its answers are the candidate's rivals."""
-    gate, how = file.spec.gate, file.spec.background
-
-    def ask(
-        one: PromptVersion, items: Sequence[GoldenItem], extra: Metrics | None = None, rivals: Rivals | None = None
-    ) -> list[Evaluated]:
-        if not items:
-            return []
-        return evaluate(
-            settings, one.tenant, one, items, gate, repeats=gate.repeats, background=how, metrics=extra, rivals=rivals
-        )
-
-    before = ask(baseline, file.golden, metrics) if baseline else None
-    candidate = ask(version, file.golden, metrics, answers_of(before or ()))
-    live_before = ask(baseline, live) if baseline else None
-    must_pass = evaluate(
-        settings,
-        version.tenant,
-        version,
-        file.must_pass,
-        gate,
-        use_judge=False,
-        repeats=gate.repeats,
-        background=how,
-    )
-    return _Runs(candidate, before, must_pass, ask(version, live), live_before)
-
-
-def _repeat(
-    settings: Settings,
-    file: SpecFile,
-    version: PromptVersion,
-    baseline: PromptVersion,
-    metrics: Metrics,
-    runs: _Runs,
-    plan: RepeatPlan,
-) -> _Runs:
-    """The runs with golden items that changed, or are flaky, asked some times more under both versions."""
-    gate = file.spec.gate
-    again = [item for item in file.golden if item.id in plan.items]
-
-    def ask(one: PromptVersion, rivals: Rivals | None = None) -> list[Evaluated]:
-        rows = evaluate(
-            settings,
-            one.tenant,
-            one,
-            again,
-            gate,
-            repeats=plan.times,
-            first_repeat=gate.repeats,
-            background=file.spec.background,
-            metrics=metrics,
-            rivals=rivals,
-        )
-        return [replace(row, planned=False) for row in rows]
-
-    before = ask(baseline)
-    candidate = ask(version, answers_of(before))
-    return replace(runs, candidate=[*runs.candidate, *candidate], baseline=[*(runs.baseline or ()), *before])
-
-
-def _with_repeats(verdict: GateVerdict, plan: RepeatPlan, expected: Estimate) -> GateVerdict:
-    """The verdict with a word on what was repeated, and on what the budget left out."""
+def _repeats_in_words(plan: RepeatPlan, expected: Estimate) -> str:
+    """What was asked again, and what the budget left out; empty where nothing was worth it."""
     if not plan.times or not (plan.items or plan.left_out):
-        return verdict
+        return ""
     said = f"{len(plan.items)} items that changed or are flaky were asked {plan.times} times more"
     if plan.left_out:
-        said += f"; the budget left out {plan.left_out} more, each of {plan.times * expected.each_calls} calls"
-    return replace(verdict, reasons=(*verdict.reasons, said))
+        said += f"; the budget left out {plan.left_out} more, at {plan.times * expected.each_calls} calls each"
+    return said
 
 
 @step("log evaluation to MLflow")
@@ -273,12 +182,13 @@ def summarise(
     verdict: GateVerdict,
     metrics: dict[str, float],
     rows: Sequence[dict[str, Any]],
+    repeated: str = "",
 ) -> str:
     """The verdict in Markdown: outcome, reasons, figures, and the items that fell most."""
     against = (
         f"against {baseline.version}, which is in production" if baseline else "the first version: absolute floors"
     )
-    reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
+    reasons = "\n".join(f"- {reason}" for reason in (*verdict.reasons, *([repeated] if repeated else [])))
     worst = [row for row in rows if (row["kind"] == "must-pass" and not row["passed"]) or _fell(row)]
     shown = [
         {

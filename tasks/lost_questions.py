@@ -15,7 +15,7 @@ from gateway.settings import Settings
 from gateway.storage.engine import reading
 from gateway.storage.models import CallRow
 from gateway.types import Message, Origin, PromptVersion
-from tasks.evaluation import question_of
+from tasks.evaluated import question_of
 from tasks.llm import client
 from tasks.registration import engine_of
 from tasks.step import step

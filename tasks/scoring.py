@@ -10,7 +10,7 @@ from gateway.storage.engine import writing
 from gateway.storage.models import CallRow, ScoreRow
 from gateway.storage.upsert import insert_missing
 from gateway.types import Layer
-from tasks.evaluation import question_of
+from tasks.evaluated import question_of
 from tasks.evaluators.assertions import Facts, check_all, share_passed
 from tasks.evaluators.judge import Judgement
 from tasks.llm import Verdict, judge

@@ -23,7 +23,7 @@ from gateway.settings import Settings
 from gateway.storage.engine import reading
 from gateway.storage.models import CallRow
 from gateway.types import Origin
-from tasks.evaluation import question_of
+from tasks.evaluated import question_of
 from tasks.llm import LlmCall, LlmClient, Verdict, client, judge
 from tasks.specs.bundle import bundle
 from tasks.specs.model import BackgroundSpec

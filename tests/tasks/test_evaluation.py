@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.types import Answer, Call, Cost, Layer, Reply, Usage
-from tasks.evaluation import SCORE, Evaluated, _evaluated, item_results, question_of, table
+from tasks.evaluated import SCORE, Evaluated, item_results, question_of, table
+from tasks.evaluation import _evaluated
 from tasks.evaluators.judge import Judgement
 from tasks.llm import LlmResult
 from tasks.specs.datasets import GoldenItem
