@@ -126,6 +126,31 @@ def log_run(tracking_uri: str, record: RunRecord) -> str:
     return str(run.info.run_id)
 
 
+@dataclass(frozen=True)
+class LoggedRun:
+    """What a run was logged with; ``rows`` of its table, empty where it has none."""
+
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def read_run(tracking_uri: str, run_id: str) -> LoggedRun:
+    """A run as ``log_run`` made it, for people to look at. Raises RegistryUnavailable, also where it is not there."""
+    client = _mlflow(tracking_uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id).data
+        table = client.artifacts.load_dict(f"runs:/{run_id}/items.json")
+    except MlflowException as error:
+        raise RegistryUnavailable(f"MLflow has no run {run_id}: {error}"[:300]) from None
+    columns = table.get("columns", [])
+    return LoggedRun(
+        dict(run.params), dict(run.metrics), [dict(zip(columns, row, strict=True)) for row in table.get("data", [])]
+    )
+
+
 def log_file(tracking_uri: str, experiment: str, name: str, path: str, metrics: Mapping[str, float]) -> str:
     """A finished run that holds one file, such as a drift report; returns its id. Raises RegistryUnavailable."""
     client = _mlflow(tracking_uri)
