@@ -22,9 +22,13 @@ def versions(
     tenant: Annotated[str, typer.Option("--tenant", help="Whose prompts; PROMPTYARD_TENANT by default.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
-    """List prompts with their versions: stage, share of users, verdict, quality, failures, latency, cost."""
+    """List prompts with their versions: stage, share of users, verdict, quality, failures, latency, cost, hits.
+
+    Of one prompt also its releases: how each ended, when, from which commit, approved by whom.
+    """
     from rich.console import Console
 
+    from deployments.cli.versions_history import print_history
     from deployments.cli.versions_view import as_json as state_as_json
     from deployments.cli.versions_view import print_prompts
     from tasks.releases.store import get_prompt, list_prompts
@@ -36,17 +40,21 @@ def versions(
     if as_json:
         typer.echo(json.dumps({"tenant": owner, "prompts": [state_as_json(state) for state in states]}, indent=2))
         return
-    print_prompts(states, Console())
+    out = Console()
+    print_prompts(states, out)
+    if name:
+        print_history(states[0].releases, {row.version: row for row in states[0].versions}, out)
 
 
 def _state(engine: "Engine", tenant: str, prompt: str) -> "PromptState":
     from deployments.cli.versions_view import PromptState
     from gateway.ledger.reports import version_metrics
-    from tasks.releases.store import get_prompt, list_versions, open_releases
+    from tasks.releases.store import get_prompt, list_versions, open_releases, releases_of
 
     return PromptState(
         prompt=get_prompt(engine, tenant, prompt),
         release=next((row for row in open_releases(engine) if (row.tenant, row.prompt) == (tenant, prompt)), None),
         versions=list_versions(engine, tenant, prompt),
         metrics={found.version: found for found in version_metrics(engine, tenant, prompt)},
+        releases=releases_of(engine, tenant, prompt),
     )

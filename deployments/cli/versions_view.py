@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deployments.cli.versions_history import history_as_json
 from gateway.ledger.reports import VersionMetrics
 from gateway.storage.models import PromptRow, PromptVersionRow, ReleaseRow
 
@@ -25,6 +26,8 @@ class PromptState:
     release: ReleaseRow | None
     versions: Sequence[PromptVersionRow]
     metrics: Mapping[str, VersionMetrics]
+    releases: Sequence[ReleaseRow] = ()
+    """Newest first."""
 
     def status(self, version: str) -> str:
         """production, the open release's stage, previous, or nothing."""
@@ -60,6 +63,7 @@ def as_json(state: PromptState) -> dict[str, Any]:
             "opened_at": release.opened_at,
         },
         "versions": [_version_as_json(state, row) for row in state.versions],
+        "releases": history_as_json(state.releases),
     }
 
 
@@ -72,6 +76,7 @@ def _version_as_json(state: PromptState, row: PromptVersionRow) -> dict[str, Any
         "verdict": row.verdict or None,
         "author": row.author,
         "changelog": row.changelog,
+        "commit": row.git_commit or None,
         "created_at": row.created_at,
         "mlflow_version": row.mlflow_version or None,
         "calls": found.calls if found else 0,

@@ -7,7 +7,8 @@ from sqlalchemy import Engine
 from gateway.clock import ManualClock
 from gateway.errors import NotFound
 from gateway.storage.engine import writing
-from gateway.storage.models import CallRow, ScoreRow
+from gateway.storage.models import CallRow, PromptVersionRow, ScoreRow
+from tasks.releases import store
 from tests.deployments.cli.conftest import PROMPT, TENANT, Promptyard, add_version, promote, start_canary
 
 
@@ -70,3 +71,26 @@ def test_an_unknown_prompt_is_an_error(promptyard: Promptyard, release_id: str) 
 def test_without_prompts_it_says_what_to_do(promptyard: Promptyard, ledger: Engine) -> None:
     assert "promptyard release PATH" in promptyard("versions").stdout
     assert json.loads(promptyard("versions", "--json").stdout) == {"tenant": TENANT, "prompts": []}
+
+
+def test_the_history_of_one_prompt_is_on_its_screen(
+    promptyard: Promptyard, release_id: str, ledger: Engine, clock: ManualClock
+) -> None:
+    with writing(ledger) as session:
+        version = session.get_one(PromptVersionRow, (TENANT, PROMPT, "1.2.0"))
+        version.changelog, version.git_commit = "cites its sources", "4f2a9c1" + "0" * 33
+    store.roll_back(ledger, clock, tenant=TENANT, prompt=PROMPT, actor="Ada")
+    text = promptyard("versions", PROMPT).stdout
+    line = next(line for line in text.splitlines() if release_id in line)
+    assert line.split()[:3] == ["1.2.0", "rolled", "back"]
+    assert "4f2a9c1 " in line
+    assert "1.2.0  cites its sources" in text
+    assert text.count("promoted") == 2
+    assert max(map(len, text.splitlines())) <= 80
+    [prompt] = json.loads(promptyard("versions", PROMPT, "--json").stdout)["prompts"]
+    assert [(row["version"], row["stage"]) for row in prompt["releases"]] == [
+        ("1.2.0", "rolled_back"),
+        ("1.1.0", "promoted"),
+        ("1.0.0", "promoted"),
+    ]
+    assert prompt["versions"][0]["commit"].startswith("4f2a9c1")
