@@ -20,7 +20,6 @@ from tasks.releases.gate_record import gate_difference
 from tasks.releases.look import look_at
 from tasks.releases.looks import (
     SEALED,
-    SeenCall,
     as_seen,
     entries,
     first_link,
@@ -167,7 +166,7 @@ def _check_looks(rows: Rows, verdicts: list[Verdict]) -> None:
     if started is not None and started.weight != weight_of(canary_policy(release), 0):
         raise _Differs(0, f"the canary started with {started.weight / 100:g} % of the users, which is not the plan's")
     before = first_link(release)
-    state: dict[str, SeenCall] = {}
+    calls: dict[str, ReleaseCall] = {}
     for number, row in enumerate(rows.looks, start=1):
         if row.seq != number:
             raise _Differs(number, "is not in the ledger any more")
@@ -175,14 +174,13 @@ def _check_looks(rows: Rows, verdicts: list[Verdict]) -> None:
             what = "the release's policy, salt or versions, or the look itself, were changed"
             raise _Differs(row.seq, what if number == 1 else "its own row was changed")
         before = row.digest
-        state.update(entries(row.body))
-        _check_unlisted(rows, row, state)
-        calls = _calls_as_seen(rows, row, state)
+        calls.update(_calls_as_seen(rows, row))
+        _check_unlisted(rows, row, calls)
         if row.kind == SEALED:
             _check_seal(rows, row)
             continue
         step = decided.pop(row.seq, None)
-        if verdict := _look_again(rows, row, calls, step):
+        if verdict := _look_again(rows, row, list(calls.values()), step):
             verdicts.append(verdict)
     if decided:
         raise _Differs(min(decided), "is not in the ledger any more")
@@ -191,31 +189,31 @@ def _check_looks(rows: Rows, verdicts: list[Verdict]) -> None:
         raise _Differs(0, f"there are {len(rows.blocks)} blocks where the looks formed {kept}")
 
 
-def _check_unlisted(rows: Rows, row: ReleaseLookRow, state: Mapping[str, SeenCall]) -> None:
+def _check_unlisted(rows: Rows, row: ReleaseLookRow, seen: Mapping[str, ReleaseCall]) -> None:
     """A call that must have been in the ledger at the last look, and no look has seen it, was added afterwards."""
     if row.seq != len(rows.looks):
         return
     until = row.at if row.kind == SEALED else row.at - UNDERWAY
     for call in rows.calls.values():
-        if call.id not in state and (row.kind == SEALED or call.started_at < until):
+        if call.id not in seen and (row.kind == SEALED or call.started_at < until):
             when = "when the release was sealed" if row.kind == SEALED else "then"
             raise _Differs(row.seq, f"call {call.id} is in the ledger and was not {when}: it was added")
 
 
-def _calls_as_seen(rows: Rows, row: ReleaseLookRow, state: Mapping[str, SeenCall]) -> list[ReleaseCall]:
+def _calls_as_seen(rows: Rows, row: ReleaseLookRow) -> dict[str, ReleaseCall]:
+    """The calls that a look names, which are new to it or have changed, as it saw them."""
     fields = tuple(row.body["fields"])
-    named = entries(row.body)
-    found: list[ReleaseCall] = []
-    for identity, seen in state.items():
+    found: dict[str, ReleaseCall] = {}
+    for identity, seen in entries(row.body).items():
         call = rows.calls.get(identity)
         if call is None:
             raise _Differs(row.seq, f"call {identity} is not in the ledger any more")
         call = as_seen(call, seen.metrics)
-        if identity in named and (field := seen.differs(call, fields)):
+        if field := seen.differs(call, fields):
             now = getattr(call, field, None)
             raise _Differs(row.seq, f"call {identity}: {_in_words(field)} is not what it was (now {now!r})")
-        found.append(call)
-    return sorted(found, key=lambda one: (one.started_at, one.id))
+        found[identity] = call
+    return found
 
 
 def _look_again(

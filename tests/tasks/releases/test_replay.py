@@ -43,11 +43,13 @@ def test_the_same_verdicts_at_the_same_looks(closed: tuple[Yard, ReleaseRow]) ->
     assert (found.looks, found.sealed) == (len(steps), False)
 
 
-def test_a_promotion_over_several_steps_replays(small_yard: Yard) -> None:
-    release = play(small_yard, small_yard.canary(), around(0.8, 0.8), rounds=40)
+def test_a_promotion_over_several_steps_replays_on_every_database(yard: Yard) -> None:
+    release = play(yard, yard.canary(), around(0.8, 0.8), rounds=40)
     assert release.stage == Stage.PROMOTED
-    found = replay(small_yard.engine, release.id)
-    assert found.difference is None
+    yard.clock.advance(PATIENCE + 1)
+    assert release.id in seal_closed(yard.engine, yard.clock)
+    found = replay(yard.engine, release.id)
+    assert (found.difference, found.sealed) == (None, True)
     assert [one.kind for one in found.verdicts].count("advanced") == 1
 
 
