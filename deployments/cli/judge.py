@@ -31,6 +31,7 @@ def calibrate(
     right_from: Annotated[
         float, typer.Option("--right-from", min=0, max=1, help="Score from which it is right.")
     ] = 0.5,
+    freeze_to: Annotated[Path | None, typer.Option("--freeze", help="Write examples and scores as anchors.")] = None,
     tenant: Annotated[str, typer.Option("--tenant", help="Who asks; PROMPTYARD_TENANT by default.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
@@ -40,9 +41,12 @@ def calibrate(
     reference or documents ground the judge.
     """
     from deployments.cli.stages import StageView
-    from tasks.judge_calibration import LabelledPair, calibrate_judge, calibrate_pairs, read_labels
+    from gateway.errors import InvalidRequest
+    from tasks.judge_calibration import Calibrated, LabelledPair, calibrate_judge, calibrate_pairs, read_labels
 
     examples = read_labels(file)
+    if freeze_to and isinstance(examples[0], LabelledPair):
+        raise InvalidRequest("pairs cannot be frozen", hint="Anchors are single answers: question, answer, label.")
     gate = _gate(spec, model, criteria, margin)
     with StageView() as view:
         view.begin("judge")
@@ -56,6 +60,11 @@ def calibrate(
             if pairs
             else calibrate_judge(settings, owner, gate.judge, singles, margin=gate.margin, right_from=right_from)
         )
+        if freeze_to and isinstance(found, Calibrated):
+            from tasks.judge_anchors import freeze
+
+            count = freeze(freeze_to, singles, found.scores, found.judge)
+            view.end(f"{count} anchors frozen in {freeze_to}; name the file as gate.judge.anchors")
     if as_json:
         typer.echo(json.dumps({"model": gate.judge.model, **plain(found)}, indent=2))
         return

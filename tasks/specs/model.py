@@ -210,6 +210,7 @@ class JudgeSpec(Section):
 
     model: str = "openai/gpt-4.1"
     criteria: tuple[str, ...] = Field(("accuracy", "helpfulness"), min_length=1)
+    anchors: str = Field("", description="Frozen examples with their scores, beside the spec: does the judge drift?")
 
     @field_validator("model")
     @classmethod
