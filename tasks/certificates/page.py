@@ -208,8 +208,9 @@ def _business(business: Mapping[str, Any] | None) -> str:
     )
     heads = ("", "calls", "net value per 1,000 calls", "from", "to (95 %)")
     testing = business["testing"]
-    paid = "" if testing["return"] is None else f", {testing['return']:,.0f} times that in a year"
-    cost = f"Testing cost {money(testing['cost_usd'])}{paid}." if testing["cost_usd"] is not None else ""
+    paid = "" if testing["return"] is None else f"; over a year the verdict brings {testing['return']:,.1f} times that"
+    cost = f"Testing cost {money(testing['cost_usd'])}{paid}. " if testing["cost_usd"] is not None else ""
+    cost += f"A year is projected from {business['observed_hours']:g} hours of this release's traffic."
     advice = f"<p>{_t(business['recommendation'])}</p><p>{_t(cost)}</p>"
     return f"<section><h2>What it is worth</h2>{advice}{_table(heads, rows)}</section>"
 

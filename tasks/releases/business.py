@@ -44,6 +44,7 @@ def business(shown: Shown, spec: ValueSpec, *, release_id: str, stage: Stage) ->
         "gain_per_1000_calls": asdict(found.gain_per_1000_calls),
         "gain_per_year": asdict(found.gain_per_year),
         "calls_per_year": round(found.calls_per_year),
+        "observed_hours": round((shown.now - shown.started_at) / 3600, 2),
         "probability_of_loss": found.probability_of_loss,
         "judge_corrected": found.judge_corrected,
         "testing": _testing(found, stage, testing),
@@ -78,7 +79,7 @@ def recommendation(found: Impact, stage: Stage) -> str:
         f"{_money(abs(gain.mean))} per 1,000 calls (95 %: {_money(gain.lower)} to {_money(gain.upper)}),"
         f" {_money(abs(found.gain_per_year.mean))} a year at this traffic"
     )
-    risk = f"the probability that it loses money is {loss:.0%}"
+    risk = f"the probability that it loses money is {_percent(loss)}"
     judged = "" if found.judge_corrected else " The judge's own errors are not in it: no calibration is declared."
     if loss <= UNLIKELY:
         words = f"The new version earns {figures} more; {risk}."
@@ -127,6 +128,11 @@ def _zeros() -> list[float]:
 def _users(rows: list[list[float]]) -> ArmUsers:
     table = np.array(rows, dtype=np.float64).reshape(len(rows), 6)
     return ArmUsers(*table.T)
+
+
+def _percent(value: float) -> str:
+    """Never certain: it is from draws."""
+    return "under 1 %" if value < 0.005 else "over 99 %" if value > 0.995 else f"{100 * value:.0f} %"
 
 
 def _money(value: float) -> str:
