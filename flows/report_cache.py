@@ -67,8 +67,8 @@ def _show(stats: CacheStats, facts: list[PromptFacts], advice: list[Advice]) -> 
             "layer": "provider" if one.layer == "none" else one.layer,
             "answers": one.calls,
             "share": f"{one.share:.1%}",
-            "p50 (ms)": one.p50_ms,
-            "p95 (ms)": one.p95_ms,
+            "p50 (ms)": one.p50_ms and round(one.p50_ms, 1),
+            "p95 (ms)": one.p95_ms and round(one.p95_ms, 1),
             "saved (USD)": one.saved_usd,
         }
         for one in stats.layers
@@ -91,11 +91,11 @@ def _show(stats: CacheStats, facts: list[PromptFacts], advice: list[Advice]) -> 
         {
             "prompt": one.prompt,
             "advice": one.kind.value,
-            "because": one.why,
             "calls a day": round(fact.calls_a_day),
             "new questions": None if fact.diversity is None else f"{fact.diversity:.0%}",
-            "pays from (calls a day)": one.break_even.calls_a_day,
+            "pays from (calls a day)": pays if (pays := one.break_even.calls_a_day) is None else round(pays),
             "red flags": " ".join(one.red_flags) or "none",
+            "because": one.why,  # last: a wide cell pushes what follows out of sight
         }
         for fact, one in zip(facts, advice, strict=True)
     ]

@@ -17,7 +17,7 @@ PROBE = 200
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="The answer cache.", no_args_is_help=True)
+    group = typer.Typer(help="The answer cache: stats, advise, warm, semantic, invalidate.", no_args_is_help=True)
     group.command("invalidate")(invalidate)
     cache_stats.register(group)
     cache_advise.register(group)

@@ -60,7 +60,8 @@ def said(found: Sequence[Pair]) -> list[str]:
         diverse = "unknown" if facts.diversity is None else f"{facts.diversity:.0%}"
         lines += [
             f"{facts.prompt}: {advice.kind.value}, because {advice.why}.",
-            f"  {facts.calls_a_day:.0f} calls a day, {diverse} of them new, "
+            f"  {facts.calls_a_day:,.0f} calls a day (by {facts.calls:,} in {_time(facts.days * 86_400)}), "
+            f"{diverse} of them new, "
             f"answers good for {_time(facts.freshness)}, {facts.hit_rate:.0%} hits now",
             f"  {_money(advice)}",
         ]
@@ -87,7 +88,7 @@ def _money(advice: "Advice") -> str:
     money = advice.break_even
     if money.saves_usd is None:
         return "what it saves is not known: no call of it has a known price"
-    needed = "never" if money.calls_a_day is None else f"from {money.calls_a_day:.0f} calls a day on"
+    needed = "never" if money.calls_a_day is None else f"from {money.calls_a_day:,.0f} calls a day on"
     return f"saves ${money.saves_usd:.2f} a day at most, a shared cache costs ${money.costs_usd:.2f}: it pays {needed}"
 
 

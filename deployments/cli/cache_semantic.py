@@ -49,7 +49,7 @@ def semantic(
     if as_json:
         typer.echo(json.dumps([as_plain(one) for one in found], indent=2))
         return
-    out = Console()
+    out = Console(emoji=False)  # a recipe has :colons:
     if not found:
         out.print(_nothing(prompt, settings.ledger_content), highlight=False)
     for one in found:

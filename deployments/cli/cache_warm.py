@@ -24,7 +24,7 @@ def warm(
     tenant: Annotated[str, typer.Option("--tenant", help="Whose; PROMPTYARD_TENANT by default.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
-    """Answer them with the version that serves. What is warm already costs nothing."""
+    """Answer the most frequent questions of users before they ask again. What is warm already costs nothing."""
     from deployments.cli.stages import StageView
     from gateway.clock import SystemClock
 
@@ -32,7 +32,7 @@ def warm(
         view.begin("warm")
         settings, _ = open_ledger()
         from tasks import warming
-        from tasks.warm_marks import mark_warm
+        from tasks.warm_marks import can_be_warmed, mark_warm
 
         clock, owner = SystemClock(), tenant or settings.tenant
         # The functions inside the tasks: Prefect may be down.
@@ -43,6 +43,9 @@ def warm(
             mark_warm.fn(settings, clock, owner, name, serving.version)
     if as_json:
         typer.echo(json.dumps(asdict(found) | {"rows": list(found.rows)}, indent=2))
+        return
+    if not can_be_warmed(serving):
+        typer.echo(f"{name} {found.version} cannot be warmed: its prompt.yaml keeps no answers that processes share.")
         return
     typer.echo(
         f"{name} {found.version}: of {found.questions} frequent questions {found.answered} answered now, "

@@ -162,7 +162,8 @@ def open_release(
             current = _prompt(session, tenant, prompt)
             _version(session, tenant, prompt, version)
             if current.production == version:
-                raise Conflict(f"{prompt} {version} is in production already", hint="Raise 'version' in prompt.yaml.")
+                hint = "Its policies (cache, gate ...) follow the file; other content needs another 'version'."
+                raise Conflict(f"{prompt} {version} is in production already", hint=hint)
             if (known := _open_release(session, tenant, prompt)) is not None:
                 if known.version == version and known.stage == Stage.GATING:
                     known.flow_run = flow_run

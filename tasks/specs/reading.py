@@ -115,4 +115,8 @@ def _line(problem: Mapping[str, Any]) -> str:
         message = "there is no such field; is it misspelt?"
     if problem["type"] == "missing":
         message = "is missing"
+    if problem["type"] == "model_type":
+        message = "write its fields below it" + (", such as {mode: on}" if where.endswith("semantic") else "")
+    if problem["type"] == "tuple_type":
+        message = "write a list, such as [one, another]"
     return f"{where}: {message}" if where else message

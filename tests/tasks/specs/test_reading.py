@@ -64,7 +64,8 @@ def test_a_right_spec_is_read_with_its_datasets(tmp_path: Path) -> None:
         ({"tools": ["look up"]}, ("tools: 'look up' cannot be a tool's name", "GET /v1/tools")),
         ({"tools": ["calculate", "calculate"]}, ("tools: a tool is named twice",)),
         ({"tools": ["x"] * 17}, ("tools", "at most 16")),
-        ({"tools": "calculate"}, ("tools", "tuple")),
+        ({"cache.semantic": True}, ("cache.semantic: write its fields below it, such as {mode: on}",)),
+        ({"tools": "calculate"}, ("tools", "write a list")),
         (
             {"retrieval": None, SYSTEM: "Answer.", "tools": ["search_documents"]},
             ("search_documents looks into the prompt's collection", "'retrieval'"),
