@@ -43,7 +43,9 @@ class Pipeline:
         self._cache = cache
         self._epochs = epochs
         self._producer = producer
-        self._sharing = Sharing(cache=cache, coalescer=coalescer, producer=producer, limits=limits, clock=clock)
+        self._sharing = Sharing(
+            cache=cache, epochs=epochs, coalescer=coalescer, producer=producer, limits=limits, clock=clock
+        )
         self._recorder = recorder
         self._price = price
         self._clock = clock

@@ -6,15 +6,20 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
+from msgspec import structs
+
 from gateway.cache.coalesce import Left, Seat, Work
 from gateway.cache.flight import Flight
 from gateway.cache.keys import Scope
 from gateway.clock import Clock
-from gateway.errors import PromptyardError
-from gateway.ports import AnswerCache, Coalescer, Limits
+from gateway.errors import PromptyardError, StreamInterrupted
+from gateway.ports import AnswerCache, Coalescer, Epochs, Limits
 from gateway.producer import Producer
 from gateway.trail import Trail
 from gateway.types import NO_LIMITS, CacheMode, Call, Delta, Layer, Origin, Reply
+
+_TRIES = 2
+"""Of a whole call: one for a stream that it joined and that broke off."""
 
 
 class Sharing:
@@ -24,9 +29,17 @@ class Sharing:
     """
 
     def __init__(
-        self, *, cache: AnswerCache, coalescer: Coalescer, producer: Producer, limits: Limits, clock: Clock
+        self,
+        *,
+        cache: AnswerCache,
+        epochs: Epochs,
+        coalescer: Coalescer,
+        producer: Producer,
+        limits: Limits,
+        clock: Clock,
     ) -> None:
         self._cache = cache
+        self._epochs = epochs
         self._coalescer = coalescer
         self._producer = producer
         self._limits = limits
@@ -41,19 +54,30 @@ class Sharing:
             self._keep_later(trail)
             return reply
         begun = self._clock.monotonic()
-        seat = self._board(trail, aloud=False)
-        try:
-            reply = await seat.flight.whole()
-        except asyncio.CancelledError:
-            await self._get_off(seat, trail)
-            raise
-        except BaseException:
-            _book(seat.flight, trail)
+        interrupted: StreamInterrupted | None = None
+        for _ in range(_TRIES):
+            seat = self._board(trail, aloud=False)
+            try:
+                reply = await seat.flight.whole()
+            except asyncio.CancelledError:
+                await self._get_off(seat, trail)
+                raise
+            except BaseException as error:
+                _book(seat.flight, trail)
+                await seat.leave()
+                if not isinstance(error, StreamInterrupted):
+                    raise
+                interrupted = error  # of a stream that this call has heard nothing of: it asks anew
+                continue
             await seat.leave()
-            raise
-        await seat.leave()
-        self._arrived(seat, trail, begun)
-        return reply
+            if seat.flight.elsewhere and not await self._is_current(trail):
+                reply = await self._producer.produce(trail.call, trail)
+                self._keep_later(trail)
+                return reply
+            self._arrived(seat, trail, begun)
+            return reply
+        assert interrupted is not None  # noqa: S101 (nothing else goes on)
+        raise interrupted
 
     async def aloud(self, trail: Trail) -> AsyncGenerator[Delta, None]:
         """As ``whole``, in pieces; the last one has the whole reply."""
@@ -66,10 +90,14 @@ class Sharing:
             return
         begun = self._clock.monotonic()
         seat = self._board(trail, aloud=True)
-        arrived = False
+        begun_aloud = arrived = changed = False
         try:
             async with aclosing(seat.flight.aloud()) as pieces:
                 async for piece in pieces:
+                    if not begun_aloud and seat.flight.elsewhere and not await self._is_current(trail):
+                        changed = True
+                        break
+                    begun_aloud = True
                     if piece.reply is not None:
                         arrived = True
                         self._arrived(seat, trail, begun)
@@ -85,6 +113,11 @@ class Sharing:
             await seat.leave()
             raise
         await seat.leave()
+        if changed:
+            async with aclosing(self._producer.stream(trail.call, trail)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            self._keep_later(trail)
 
     def when_landed(self, flight: Flight, trail: Trail, then: Callable[[], None]) -> None:
         """``then`` is called when the flight that its caller left, and others wait for, has cost what it costs."""
@@ -140,6 +173,23 @@ class Sharing:
 
         work = Work(make=make, keep=keep, look=look, spare=spare, fresh=call.cache is CacheMode.REFRESH)
         return self._coalescer.board(key, work, shared)
+
+    async def _is_current(self, trail: Trail) -> bool:
+        """Whether nothing was changed or removed since the call looked; else the call goes on under what holds now.
+
+        Who makes an answer checks it when it is there. It may take a while to get here, and a change that was
+        acknowledged meanwhile counts for this call as for any other.
+        """
+        call = trail.call
+        if call.collection:
+            found = await self._cache.find(call, self._epochs.current(call.tenant, call.collection))
+        else:
+            found = await self._cache.find(call)
+        if found.cuts == call.cuts and found.epoch == call.epoch:
+            return True
+        rendered = () if call.collection else call.rendered
+        trail.call = structs.replace(call, epoch=found.epoch, cuts=found.cuts, rendered=rendered)
+        return False
 
     async def _reserve(self, call: Call) -> Any:
         return await self._limits.reserve(call)

@@ -26,6 +26,9 @@ class Alone:
     def board(self, key: str, work: Work, trail: Trail) -> Seat:
         return self._flights.board(f"{key}#{next(self._numbers)}", work, trail)
 
+    def __contains__(self, key: str) -> bool:
+        return False
+
     async def settle(self) -> None:
         await self._flights.settle()
 

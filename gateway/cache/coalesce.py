@@ -200,13 +200,11 @@ class Coalescer:
         while len(holders) <= MOST_TAKEOVERS and loop.time() < until:
             standing = await leases.ask(flight.key, landed_too=landed_too)
             if not isinstance(standing, Taken):
-                if holders:
-                    await self._take_over(leases, flight, standing)
-                return standing
+                if not holders:
+                    return standing
+                return await self._take_over(leases, flight, work, standing)
             if standing.landed:
-                if (found := await work.look()) is not None:
-                    flight.trail.booked = True  # by whoever made it
-                    flight.land(found)
+                if await self._found(flight, work):
                     return None
                 landed_too = True
                 continue
@@ -216,13 +214,31 @@ class Coalescer:
         flight.begin_again()
         return None
 
-    async def _take_over(self, leases: Leases, flight: Flight, lease: Lease | None) -> None:
+    async def _take_over(self, leases: Leases, flight: Flight, work: Work, lease: Lease | None) -> Lease | None:
+        """After a dead holder, unless its answer is there: it may have landed while nobody here was awake."""
+        found = await self._found(flight, work)
         try:
-            flight.begin_again()
+            if not found:
+                flight.begin_again()
+                return lease
         except StreamInterrupted:
             if lease is not None:
                 await leases.leave(lease, landed=False)
             raise
+        if lease is not None:
+            await leases.leave(lease, landed=True)
+        return None
+
+    @staticmethod
+    async def _found(flight: Flight, work: Work) -> bool:
+        """Whether the cache has it by now."""
+        reply = await work.look()
+        if reply is None:
+            return False
+        flight.trail.booked = True  # by whoever made it
+        flight.elsewhere = True
+        flight.land(reply)
+        return True
 
     async def _follow(self, flight: Flight, seconds: float) -> bool:
         """Listen until the flight has landed (true), or until the lease that was seen may have run out."""
@@ -264,6 +280,7 @@ class Coalescer:
             flight.overhear(pieces_of(message), message.position)
         elif message.kind in (REPLY, ERROR):
             flight.trail.booked = True  # by whoever made it
+            flight.elsewhere = True
             if message.kind == REPLY:
                 flight.land(reply_of(message))
             else:

@@ -21,6 +21,8 @@ class Flight:
         self.reply: Reply | None = None
         self.error: BaseException | None = None
         self.passengers = 0
+        self.elsewhere = False
+        """Whether some of it was heard of another worker: by then it may have become untrue."""
         self.on_piece: Callable[[], None] | None = None
         """Is told of every change, for those who listen elsewhere."""
         self._text = ""
@@ -56,6 +58,7 @@ class Flight:
         Once they are not those that were heard before, another leader says another answer, or cuts it otherwise: then
         no more are taken, and what is missing is said when the whole answer is there, if it goes on like that.
         """
+        self.elsewhere = True
         known = len(self.pieces) - position
         if known < 0:
             return

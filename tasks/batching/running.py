@@ -80,6 +80,9 @@ class _Announcing:
             self._gathering.left_out(trail.call.id)
         return self._flights.board(key, work, trail)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._flights
+
     async def settle(self) -> None:
         await self._flights.settle()
 

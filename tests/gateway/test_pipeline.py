@@ -1,16 +1,19 @@
 """The request path with fakes at its seams: what is asked of whom, what is kept, what is recorded."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 
 from gateway.cache.coalesce import Coalescer
+from gateway.cache.flight_messages import PIECES, REPLY, Message
 from gateway.cache.keys import answer_key
+from gateway.cache.leases import Taken
 from gateway.clock import ManualClock
 from gateway.dialogue import MAX_TOOL_ROUNDS, Dialogue
 from gateway.errors import (
@@ -146,6 +149,8 @@ class World:
     gate: asyncio.Event | None = None
     pause: asyncio.Event | None = None
     """What a stream waits for after each piece."""
+    pause_error: Exception | None = None
+    """What it raises then."""
     fail_at_once: bool = False
     rounds: list[Reply] = field(default_factory=list)
     """What a stream says, one round of tools after the other."""
@@ -221,6 +226,8 @@ class World:
             yield Delta(delta={"content": piece})
             if self.pause is not None:
                 await self.pause.wait()
+            if self.pause_error is not None:
+                raise self.pause_error
         if self.replies and isinstance(self.replies[0], Exception):
             raise self.replies[0]
         yield Delta(reply=reply())
@@ -303,7 +310,9 @@ class Retrieved:
     looks: tuple[Look, ...] = (Look("context", "off"), Look("embedding", "hit", 0.001))
 
 
-def pipeline(world: World, table: RoutingTable | None = None, **bounds: float) -> Pipeline:
+def pipeline(
+    world: World, table: RoutingTable | None = None, coalescer: Coalescer | None = None, **bounds: float
+) -> Pipeline:
     stable = RoutingTable(1, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, VERSION, 10_000),)),))
     clock = ManualClock()
 
@@ -326,7 +335,7 @@ def pipeline(world: World, table: RoutingTable | None = None, **bounds: float) -
         limits=world,
         cache=world,
         epochs=world,
-        coalescer=Coalescer(),
+        coalescer=Coalescer() if coalescer is None else coalescer,
         producer=producer,
         recorder=world,
         price=price,
@@ -919,3 +928,80 @@ async def test_an_answer_says_what_each_layer_said() -> None:
     world.epoch = "e2"
     still_true = await answering.answer(ask())
     assert still_true.layers == {"exact": "revalidated", "context": "off", "embedding": "hit"}
+
+
+# --- answers that another worker made
+
+
+class Elsewhere:
+    """Leases of a worker that always finds another one at work, which lands when ``before`` has been done."""
+
+    def __init__(self, before: Callable[[], None], *pieces: str) -> None:
+        self.before = before
+        self.pieces = [Delta(delta={"content": piece}) for piece in pieces]
+
+    def listen(self, hear: Callable[[Message], None]) -> None:
+        self.hear = hear
+
+    async def ask(self, flight: str, *, landed_too: bool = False) -> Taken:
+        self.before()
+        loop = asyncio.get_running_loop()
+        if self.pieces:
+            loop.call_soon(self.hear, Message(PIECES, flight, msgspec.to_builtins(self.pieces)))
+        loop.call_soon(self.hear, Message(REPLY, flight, msgspec.to_builtins(reply("Thirty days."))))
+        return Taken(60.0, holder="them")
+
+    async def leave(self, lease: object, *, landed: bool) -> set[str]:
+        raise AssertionError("nothing was leased")
+
+    def tell(self, channels: set[str], message: Message) -> None:
+        raise AssertionError("nobody listens")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_of_another_worker_is_served_while_nothing_has_changed(stream: bool) -> None:
+    world = World()
+    path = pipeline(world, coalescer=Coalescer(Elsewhere(lambda: None, *(["Thirty"] if stream else []))))
+    if stream:
+        pieces = await everything(path.stream(ask(stream=True)))
+        assert [one.delta["content"] for one in pieces if isinstance(one, Delta)] == ["Thirty", " days."]
+        assert isinstance(answer := pieces[-1], Answer)
+    else:
+        answer = await path.answer(ask())
+    assert (answer.layer, answer.reply.text, world.asked) == (Layer.COALESCED, "Thirty days.", [])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_of_another_worker_that_comes_after_a_change_is_not_served(stream: bool) -> None:
+    """It was true when it was made; then it was on its way, and a change of the documents was acknowledged."""
+    world = World(replies=[reply("45 days.")] * 2)
+
+    def change() -> None:
+        world.text, world.epoch = "Returns: 45 days.", "e2"
+
+    path = pipeline(world, coalescer=Coalescer(Elsewhere(change, *(["Thirty"] if stream else []))))
+    if stream:
+        await everything(path.stream(ask(stream=True)))
+    else:
+        assert (await path.answer(ask())).reply.text == "45 days."
+    [asked] = world.asked
+    assert "45 days" in asked.messages[0]["content"]
+
+
+async def test_who_wants_the_whole_does_not_fail_with_a_stream_that_it_joined() -> None:
+    world = World(pause=asyncio.Event(), replies=[StreamInterrupted("cut"), reply("Thirty days.")])
+    path = pipeline(world)
+    stream = asyncio.create_task(everything(path.stream(ask(stream=True))))
+    while not world.asked:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    whole = [asyncio.create_task(path.answer(ask())) for _ in range(5)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    world.replies.pop(0)
+    world.pause_error = StreamInterrupted("cut")
+    assert world.pause is not None
+    world.pause.set()
+    with pytest.raises(StreamInterrupted):
+        await stream
+    assert {(await one).reply.text for one in whole} == {"Thirty days."}
+    assert len(world.asked) == 2

@@ -214,7 +214,7 @@ class SemanticAnswers:
             notes["state"] = "loading"
             return None
         notes["state"] = _state(policy, verdict)
-        serving = verdict if verdict is not None and verdict.serving else None
+        serving = verdict if _may_serve(policy, verdict) else None
         drawn = call.origin is Origin.LIVE and self._entropy.random() < policy.judged_share
         notes["looked"] = bool(len(index)) and (drawn or serving is not None)
         if not notes["looked"]:  # what is neither served nor judged is not worth its time
@@ -349,10 +349,15 @@ def is_lexical(embedder: str) -> bool:
     return embedder.startswith(LEXICAL)
 
 
+def _may_serve(policy: SemanticPolicy, verdict: Verdict | None) -> bool:
+    """The bound is held against the policy here too: the one that was judged by may have been a laxer one."""
+    return verdict is not None and verdict.serving and verdict.upper <= policy.max_wrong
+
+
 def _state(policy: SemanticPolicy, verdict: Verdict | None) -> str:
     if policy.mode is SemanticMode.SHADOW:
         return "shadow"
-    return "serving" if verdict is not None and verdict.serving else "unproven"
+    return "serving" if _may_serve(policy, verdict) else "unproven"
 
 
 def _pair_of(
