@@ -55,8 +55,8 @@ class Sharing:
             return reply
         begun = self._clock.monotonic()
         interrupted: StreamInterrupted | None = None
-        for _ in range(_TRIES):
-            seat = self._board(trail, aloud=False)
+        for again in range(_TRIES):
+            seat = self._board(trail, aloud=False, apart=":again" if again else "")
             try:
                 reply = await seat.flight.whole()
             except asyncio.CancelledError:
@@ -140,10 +140,11 @@ class Sharing:
         while self._later:
             await asyncio.wait(list(self._later))
 
-    def _board(self, trail: Trail, *, aloud: bool) -> Seat:
+    def _board(self, trail: Trail, *, aloud: bool, apart: str = "") -> Seat:
+        """``apart`` keeps a flight from those of the same call without it."""
         call = trail.call
         shared = Trail(call=call, begun=trail.begun)
-        key = _flight(self._cache.key(call), call)
+        key = _flight(self._cache.key(call), call) + apart
         if key not in self._coalescer and call.rendered and call.limits is not NO_LIMITS:
             # All that will be sent is known: it is reserved while the turn to work is waited for. Only by who begins
             # the flight: nobody would settle what those reserve who come along.

@@ -124,6 +124,12 @@ class SemanticSpec(Section):
     judged_share: Share = Field(0.2, description="Share of the candidates that a judge compares.")
     sampled_share: Share = Field(0.05, description="Share of the served hits that are made anew and compared.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt_out(cls, given: Any) -> Any:
+        """``semantic: shadow`` is ``semantic: {mode: shadow}``."""
+        return {"mode": given} if isinstance(given, bool | str) else given
+
 
 class CacheSpec(Section):
     """The answer cache of this prompt, layer by layer."""

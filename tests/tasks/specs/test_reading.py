@@ -64,7 +64,6 @@ def test_a_right_spec_is_read_with_its_datasets(tmp_path: Path) -> None:
         ({"tools": ["look up"]}, ("tools: 'look up' cannot be a tool's name", "GET /v1/tools")),
         ({"tools": ["calculate", "calculate"]}, ("tools: a tool is named twice",)),
         ({"tools": ["x"] * 17}, ("tools", "at most 16")),
-        ({"cache.semantic": True}, ("cache.semantic: write its fields below it, such as {mode: on}",)),
         ({"tools": "calculate"}, ("tools", "write a list")),
         (
             {"retrieval": None, SYSTEM: "Answer.", "tools": ["search_documents"]},
@@ -196,6 +195,15 @@ def test_a_layer_of_the_cache_is_switched_as_people_write_it(
     path.write_text(f"{path.read_text()}\ncache: {{local: {written}}}\n")
     local = read_spec(path).spec.cache.local
     assert (local.on, local.ttl) == (on, ttl)
+
+
+@pytest.mark.parametrize(
+    ("written", "mode"), [("off", "off"), ("on", "on"), ("shadow", "shadow"), ("{mode: on}", "on")]
+)
+def test_the_semantic_layer_is_switched_by_its_mode_alone(tmp_path: Path, written: str, mode: str) -> None:
+    path = write_spec(tmp_path, changed({}))
+    path.write_text(f"{path.read_text()}\ncache: {{semantic: {written}}}\n")
+    assert read_spec(path).spec.cache.semantic.mode == mode
 
 
 def test_a_misspelt_layer_is_refused(tmp_path: Path) -> None:
