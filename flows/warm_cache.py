@@ -3,11 +3,11 @@ questions, answered by the version that will serve."""
 
 from prefect import flow
 from pydantic import BaseModel, Field
-from tasks.cache_plots import cold_and_warm
 
 from blocks.workspace import load_workspace
 from gateway.clock import SystemClock
 from tasks.artifacts import artifact_key, image, markdown, markdown_table
+from tasks.cache_plots import cold_and_warm
 from tasks.warm_marks import Cause, can_be_warmed, mark_warm
 from tasks.warming import WarmBudget, Warmed, background_of, questions_to_warm, version_to_warm, warm
 

@@ -21,13 +21,13 @@ class JsonConnection:
         return await self._post.send(outgoing.body, seconds, outgoing.headers)
 
     async def listen(self, outgoing: Outgoing, seconds: float) -> EventStream:
-        return _Events(await self._post.listen(outgoing.body, seconds, outgoing.headers))
+        return Events(await self._post.listen(outgoing.body, seconds, outgoing.headers))
 
     async def aclose(self) -> None:
         await self._post.aclose()
 
 
-class _Events:
+class Events:
     """The ``data`` of each event as JSON, up to the end or a ``[DONE]``.
 
     Protocol: https://html.spec.whatwg.org/multipage/server-sent-events.html. An object with an ``error`` is raised as

@@ -1,6 +1,6 @@
 """Anthropic's Messages API behind OpenAI's terms."""
 
-from anthropic import AnthropicError, AsyncAnthropic, AsyncStream, DefaultAioHttpClient
+from anthropic import AnthropicError, AsyncAnthropic, DefaultAioHttpClient
 
 from gateway.clock import Clock
 from gateway.providers.anthropic_reply import AnthropicStreamReader, translate_reply
@@ -38,7 +38,5 @@ def provider(name: str, settings: ProviderSettings, chain: ChainSettings, clock:
         # a redirect could carry the key to another host
         http_client=DefaultAioHttpClient(follow_redirects=False),
     )
-    connection = SdkConnection(
-        client, _PATH, AsyncStream[object], (AnthropicError,), connect_timeout=chain.connect_timeout
-    )
+    connection = SdkConnection(client, _PATH, (AnthropicError,), connect_timeout=chain.connect_timeout)
     return WireProvider(name, connection, AnthropicDialect(), clock=clock)

@@ -6,7 +6,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat
 from collections.abc import Mapping
 from typing import Any
 
-from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, OpenAIError
+from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 from gateway.clock import Clock
 from gateway.errors import ProviderRejectedRequest
@@ -116,7 +116,6 @@ def provider(name: str, settings: ProviderSettings, chain: ChainSettings, clock:
     connection = SdkConnection(
         client,
         _PATH,
-        AsyncStream[object],
         (OpenAIError,),
         connect_timeout=chain.connect_timeout,
         headers={"Authorization": f"Bearer {client.api_key}"},
