@@ -119,7 +119,7 @@ def test_there_is_no_way_back(yard: Yard) -> None:
     yard.promote("1.0.0")
     with pytest.raises(Conflict, match="no earlier version") as refused:
         back(yard)
-    assert "--to VERSION" in refused.value.hint
+    assert "promptyard rollback help VERSION" in refused.value.hint
     with pytest.raises(Conflict, match="in production already"):
         back(yard, "1.0.0")
     with pytest.raises(NotFound, match=r"no version 7\.0\.0"):
