@@ -154,7 +154,7 @@ async def _measure(gateway: Gateway, size: int) -> dict[str, Any]:
     version = _version()
     questions = [f"How do I {verb} the {noun}?" for verb in _VERBS for noun in _NOUNS]
     place = question_of(await _routed(gateway, version, "x"), version, "question", gateway.embedder.name)
-    await publish(gateway.state_redis, place.scope, Verdict(serving=True, threshold=0.3))
+    await publish(gateway.state_redis, place.scope, Verdict(serving=True, threshold=0.3, upper=0.01))
     await _fill(gateway, place.part, questions, size)
     for number, question in enumerate(questions):
         await _keep(gateway, version, question, number)
