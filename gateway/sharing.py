@@ -123,7 +123,8 @@ class Sharing:
         """``then`` is called when the flight that its caller left, and others wait for, has cost what it costs."""
 
         async def wait() -> None:
-            await asyncio.wait((asyncio.ensure_future(flight.whole()),))
+            with contextlib.suppress(Exception):  # its cost counts, however it ended
+                await flight.whole()
             _book(flight, trail)
             then()
 

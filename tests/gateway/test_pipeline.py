@@ -1,6 +1,7 @@
 """The request path with fakes at its seams: what is asked of whom, what is kept, what is recorded."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,6 +12,7 @@ import pytest
 from msgspec import structs
 
 from gateway.cache.coalesce import Coalescer
+from gateway.cache.flight import Flight
 from gateway.cache.flight_messages import PIECES, REPLY, Message
 from gateway.cache.keys import answer_key
 from gateway.cache.leases import Taken
@@ -956,6 +958,22 @@ class Elsewhere:
 
     def tell(self, channels: set[str], message: Message) -> None:
         raise AssertionError("nobody listens")
+
+
+async def test_a_flight_that_its_caller_left_is_booked_also_when_it_fails(caplog: pytest.LogCaptureFixture) -> None:
+    call = structs.replace(ask(), id="call_left")
+    shared, own = (Trail(call=call, begun=0.0) for _ in range(2))
+    shared.costs.append(Cost(Decimal("0.5")))
+    flight = Flight("k", shared)
+    sharing = pipeline(World())._sharing
+    booked: list[Decimal | None] = []
+    sharing.when_landed(flight, own, lambda: booked.append(own.cost().usd))
+    await asyncio.sleep(0)
+    flight.fail(DOWN)
+    await sharing.settle()
+    gc.collect()
+    assert booked == [Decimal("0.5")]
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.mark.parametrize("stream", [False, True])
