@@ -283,10 +283,14 @@ class StreamInterrupted(ProviderError):
 
 
 class BreakerOpen(ProviderError):
-    """The breaker of this provider and model is open: it is not asked, the next link is."""
+    """The breaker of this provider and model is open: it is not asked, the next link is.
+
+    ``known_in``: seconds until it may be found out whether it is well again, 0 while somebody is finding out.
+    """
 
     code = "breaker_open"
     retryable = False
+    known_in: float | None = None
 
 
 class ChainExhausted(ProviderError):

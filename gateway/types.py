@@ -249,6 +249,18 @@ class Route(Struct, frozen=True, kw_only=True):
     release: str = ""
     salt: str = ""
     evidence_share: int = 0
+    experiment: str = ""
+    """Id of the open experiment; none beside a release. Who gets which arm then: ``gateway/prompts/splits.py``."""
+    policy: str = ""
+    """The experiment's: ab, bandit, contextual."""
+    context_keys: tuple[str, ...] = ()
+    """What of a caller's context says the segment, in this order."""
+    segments: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Weights in the order of the arms, by segment; one that is not listed has the arms' own."""
+    fall_back: bool = False
+    """Whether the baseline answers where the provider chain of the drawn arm has failed."""
+    epoch: int = 0
+    """Of the weights: users of a bandit are drawn anew with each."""
 
     @property
     def stable(self) -> PromptVersion:
@@ -317,6 +329,8 @@ class Call(Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any] = field(default_factory=dict)
     """Every other field of the body, known or not: all of it is part of the cache key."""
     user: str = ""
+    traits: Mapping[str, str] = field(default_factory=dict)
+    """What the caller says about who asks (``metadata``, ``context``); experiments route by the keys they declare."""
     stream: bool = False
     cache: CacheMode = CacheMode.DEFAULT
     repeat: int = 0
@@ -331,6 +345,13 @@ class Call(Struct, frozen=True, kw_only=True):
     release: str = ""
     weight: int = 0
     evidence: bool = False
+    experiment: str = ""
+    segment: str = ""
+    """What the declared keys of an experiment say of the caller: for the ledger, and no part of any key."""
+    propensity: float | None = None
+    """Probability with which the experiment drew this arm; None where nobody drew."""
+    fell_back_from: str = ""
+    """The version that was drawn and failed; ``version`` is the baseline then."""
     # what grounding added
     chain: tuple[ModelRef, ...] = ()
     rendered: tuple[Message, ...] = ()
@@ -386,6 +407,8 @@ class Completion(Struct, frozen=True, kw_only=True):
     first_token_timeout: float = 10.0
     background: bool = False
     """Waits its turn, boundedly, where a limit is used up; others are refused at once."""
+    patient: bool = False
+    """Nobody else is left to ask: rather than be refused, waits a moment for the probe that finds out about ``ref``."""
     on_attempt: Callable[[ModelRef], None] | None = None
     """Is told of each link when a request is about to be sent to it: from then on it may cost something."""
 

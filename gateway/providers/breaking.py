@@ -1,7 +1,10 @@
 """A Provider that is not asked while its breaker is open."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+
+from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.errors import BreakerOpen, ProviderError, ProviderRejectedRequest
@@ -12,6 +15,9 @@ from gateway.providers.limited import ProviderLimitReached
 from gateway.providers.unsent import ProviderLacksFeature
 from gateway.types import Completion, Delta, ModelRef, Reply
 
+PATIENCE = 1.5
+"""Seconds that a call waits for a probe when nobody else is left to ask."""
+_LOOKS_EVERY = 0.02
 _MOST_MODELS = 1024
 _PROVE_NOTHING = (ProviderLacksFeature, ProviderLimitReached)
 """Nothing was sent."""
@@ -32,6 +38,7 @@ class Breaking:
         cooldown: float,
         clock: Clock,
         board: BreakerBoard | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.name = provider.name
         self._provider = provider
@@ -39,6 +46,7 @@ class Breaking:
         self._cooldown = cooldown
         self._clock = clock
         self._board = board or Alone()
+        self._sleep = sleep
         self._breakers: dict[str, Breaker] = {}
         self._board.listen(provider.name, self._learn)
 
@@ -50,7 +58,7 @@ class Breaking:
         breaker = self._breaker(request.ref.model)
         probe = breaker.admit()
         if probe is not False:
-            probe = await self._claim(breaker, probe, request.ref)
+            request, probe = await self._wait(breaker, probe, request)
         error: BaseException | None = None
         try:
             return await self._provider.complete(request)
@@ -64,7 +72,7 @@ class Breaking:
         breaker = self._breaker(request.ref.model)
         probe = breaker.admit()
         if probe is not False:
-            probe = await self._claim(breaker, probe, request.ref)
+            request, probe = await self._wait(breaker, probe, request)
         error: BaseException | None = None
         try:
             async with aclosing(self._provider.stream(request)) as deltas:
@@ -78,6 +86,25 @@ class Breaking:
 
     async def aclose(self) -> None:
         await self._provider.aclose()
+
+    async def _wait(self, breaker: Breaker, probe: bool | None, request: Completion) -> tuple[Completion, bool]:
+        """Whether the request probes, and what is left of its time: a patient one waits for other probes to end."""
+        begun = self._clock.monotonic()
+        patience = min(PATIENCE, request.first_token_timeout / 2, request.total_timeout / 2) if request.patient else 0.0
+        while True:
+            try:
+                probes = probe is not False and await self._claim(breaker, probe, request.ref)
+            except BreakerOpen as error:
+                left = patience - (self._clock.monotonic() - begun)
+                if left <= 0 or breaker.retry_after > left:
+                    raise error from None
+            else:
+                break
+            await self._sleep(max(_LOOKS_EVERY, breaker.retry_after))
+            probe = breaker.admit()
+        waited = self._clock.monotonic() - begun
+        left_of = {"total_timeout": request.total_timeout, "first_token_timeout": request.first_token_timeout}
+        return replace(request, **{name: seconds - waited for name, seconds in left_of.items()}), probes
 
     async def _claim(self, breaker: Breaker, probe: bool | None, ref: ModelRef) -> bool:
         """True for the one call among all workers that probes, False if there is nothing to probe any more."""
@@ -96,12 +123,14 @@ class Breaking:
                 breaker.learn_closed()
                 return False
             breaker.stand_back(LOOK_EVERY)
-        raise BreakerOpen(
+        error = BreakerOpen(
             f"{ref} failed repeatedly and is left alone for a while.",
             provider=ref.provider,
             model=ref.model,
             retry_after=breaker.retry_after or None,
         )
+        error.known_in = breaker.retry_after
+        raise error
 
     def _over(self, breaker: Breaker, ref: ModelRef, probe: bool, error: BaseException | None) -> None:
         if error is None or isinstance(error, ProviderRejectedRequest):

@@ -6,15 +6,19 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from gateway.clock import Clock
-from gateway.errors import ChainExhausted, ProviderError, ProviderUnknownModel, StreamInterrupted
+from gateway.errors import BreakerOpen, ChainExhausted, ProviderError, ProviderUnknownModel, StreamInterrupted
 from gateway.providers import attempts
 from gateway.providers.base import Provider
+from gateway.providers.breaking import PATIENCE
 from gateway.providers.unsent import ProviderLacksFeature
 from gateway.types import Attempt, Completion, Delta, ModelRef, Reply
 
 
 class FallbackChain:
     """A Provider that asks the links of ``request.chain`` in order, within ``request.total_timeout`` for all of them.
+
+    If none answered, a link that was left alone and may be well again is asked after all: when every provider was down,
+    nobody has asked the later links since, and the next failures of the first one find their breakers half-open.
 
     Raises ``ChainExhausted`` when every link failed, or the error itself when no other link could help (the request is
     wrong) or when no link could even express the request. Either carries ``attempts``, every try of every link; so does
@@ -93,14 +97,13 @@ class _Walk:
         self._retry_after: list[float] = []
         self._lacking: ProviderError | None = None
         self._lacked = 0
+        self._left_alone: list[tuple[float, ModelRef]] = []
 
     def links(self, *, streaming: bool = False) -> Iterator[Completion]:
         """The request for each link in turn, while there is time."""
         chain = self._request.chain
         for position, ref in enumerate(chain, start=1):
-            self._link_started = self._clock.monotonic()
-            left = self._deadline - self._link_started
-            if left <= 0:
+            if (left := self._time_left()) <= 0:
                 return
             share = time_for_link(left, self._request.first_token_timeout, is_last=position == len(chain))
             yield replace(
@@ -110,6 +113,14 @@ class _Walk:
                 total_timeout=left if streaming else share,
                 first_token_timeout=min(self._request.first_token_timeout, share),
             )
+        if self._left_alone and (left := self._time_left()) > 0:
+            first_token = min(self._request.first_token_timeout, left)
+            _, ref = min(self._left_alone, key=lambda alone: alone[0])
+            yield replace(self._request, ref=ref, total_timeout=left, first_token_timeout=first_token, patient=True)
+
+    def _time_left(self) -> float:
+        self._link_started = self._clock.monotonic()
+        return self._deadline - self._link_started
 
     def answered(self, reply: Reply, ref: ModelRef) -> Reply:
         if reply.attempts and not self._tries:
@@ -142,6 +153,8 @@ class _Walk:
         if isinstance(error, ProviderLacksFeature):
             self._lacking = error
             self._lacked += 1
+        if isinstance(error, BreakerOpen) and error.known_in is not None and error.known_in <= PATIENCE:
+            self._left_alone.append((error.known_in, ref))
         if error.retry_after is not None:
             self._retry_after.append(error.retry_after)
 

@@ -1,14 +1,16 @@
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.clock import ManualClock
 from gateway.errors import BreakerOpen, ProviderOverloaded, ProviderRejectedRequest
 from gateway.providers.breaker import State
-from gateway.providers.breaking import Breaking
+from gateway.providers.breaking import PATIENCE, Breaking
 from gateway.providers.unsent import ProviderLacksFeature
 from gateway.types import Completion, ModelRef, Reply
-from tests.gateway.providers.fakes import ScriptedProvider, collect, request_for
+from tests.gateway.providers.fakes import ScriptedProvider, collect, reply_of, request_for
 
 REQUEST = request_for(ModelRef("one", "m"))
 DOWN = ProviderOverloaded("x")
@@ -136,3 +138,88 @@ async def test_models_have_breakers_of_their_own_and_their_number_is_bounded() -
     for number in range(1100):
         await guard.complete(request_for(ModelRef("one", f"m{number}")))
     assert len(guard.states()) == 1024
+
+
+@pytest.mark.parametrize("turns_out", [None, DOWN])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_patient_call_waits_for_the_probe_and_follows_it(
+    turns_out: ProviderOverloaded | None, streaming: bool
+) -> None:
+    clock = ManualClock()
+    provider = Slow(clock, [DOWN, DOWN, DOWN, turns_out, None])
+    guard = Breaking(provider, failures=3, cooldown=5.0, clock=clock, sleep=passing(clock))
+    await fail(guard, 3)
+    clock.advance(5.0)
+    probe = asyncio.create_task(guard.complete(REQUEST))
+    await asyncio.sleep(0)
+    patient = replace(REQUEST, patient=True)
+    call = asyncio.ensure_future(collect(guard.stream(patient)) if streaming else guard.complete(patient))
+    outcomes = await asyncio.gather(probe, call, return_exceptions=True)
+    if turns_out is None:
+        assert not any(isinstance(outcome, BaseException) for outcome in outcomes)
+        assert provider.requests[-1].total_timeout == pytest.approx(30.0 - Slow.SECONDS, abs=0.05)  # it has waited
+    else:
+        assert [type(outcome) for outcome in outcomes] == [ProviderOverloaded, BreakerOpen]
+    assert len(provider.requests) == (5 if turns_out is None else 4)
+
+
+@pytest.mark.parametrize(("left", "answers"), [(1.0, True), (2.0, False)])
+async def test_a_patient_call_waits_for_a_cooldown_that_is_almost_over(left: float, answers: bool) -> None:
+    clock = ManualClock()
+    guard = Breaking(
+        ScriptedProvider(DOWN, DOWN, DOWN, None), failures=3, cooldown=5.0, clock=clock, sleep=passing(clock)
+    )
+    await fail(guard, 3)
+    clock.advance(5.0 - left)
+    before = clock.monotonic()
+    if answers:
+        await guard.complete(replace(REQUEST, patient=True))
+    else:
+        with pytest.raises(BreakerOpen):
+            await guard.complete(replace(REQUEST, patient=True))
+    assert clock.monotonic() - before == pytest.approx(left if answers else 0.0)
+
+
+async def test_patience_is_bounded() -> None:
+    clock = ManualClock()
+    parked = Parked()
+    guard = Breaking(parked, failures=3, cooldown=5.0, clock=clock, sleep=passing(clock))  # type: ignore[arg-type]
+    await fail(guard, 3)
+    clock.advance(5.0)
+    parked.error = None
+    probe = asyncio.create_task(guard.complete(REQUEST))
+    await asyncio.sleep(0)
+    before = clock.monotonic()
+    with pytest.raises(BreakerOpen):
+        await guard.complete(replace(REQUEST, patient=True))
+    assert clock.monotonic() - before == pytest.approx(PATIENCE, abs=0.05)
+    probe.cancel()
+
+
+class Slow(ScriptedProvider):
+    """Takes time, which passes while others wait."""
+
+    SECONDS = 0.5
+
+    def __init__(self, clock: ManualClock, steps: list[ProviderOverloaded | None]) -> None:
+        super().__init__(*steps)
+        self._now = clock
+
+    async def complete(self, request: Completion) -> Reply:
+        error = self._step(request)
+        until = self._now.monotonic() + (self.SECONDS if len(self.requests) == 4 else 0)
+        for _ in range(1000):
+            if self._now.monotonic() >= until:
+                break
+            await asyncio.sleep(0)
+        if error:
+            raise error
+        return reply_of(request.ref)
+
+
+def passing(clock: ManualClock) -> Callable[[float], Awaitable[None]]:
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+        await asyncio.sleep(0)
+
+    return sleep

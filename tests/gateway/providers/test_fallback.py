@@ -147,3 +147,35 @@ async def test_closing_the_chain_closes_every_provider() -> None:
     providers = {"one": ScriptedProvider(), "two": ScriptedProvider()}
     await FallbackChain(providers, ManualClock()).aclose()
     assert all(provider.closed for provider in providers.values())
+
+
+@pytest.mark.parametrize(("known_in", "asked_again"), [(0.0, True), (1.0, True), (60.0, False), (None, False)])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_link_that_may_be_well_again_is_asked_when_no_other_answered(
+    known_in: float | None, asked_again: bool, streaming: bool
+) -> None:
+    left_alone = BreakerOpen("x")
+    left_alone.known_in = known_in
+    second = ScriptedProvider(left_alone, None, name="two")
+    chain = FallbackChain({"one": ScriptedProvider(ProviderOverloaded("x")), "two": second}, ManualClock())
+    request = request_for(ModelRef("one", "m"), ModelRef("two", "m"))
+    if not asked_again:
+        with pytest.raises(ChainExhausted):
+            await (collect(chain.stream(request)) if streaming else chain.complete(request))
+        return
+    reply = (await collect(chain.stream(request)))[1] if streaming else await chain.complete(request)
+    assert reply is not None
+    assert [a.error for a in reply.attempts] == ["provider_overloaded", "breaker_open", ""]
+    assert [request.patient for request in second.requests] == [False, True]
+
+
+async def test_only_one_link_is_asked_again_and_once() -> None:
+    links = []
+    for name, seconds in (("one", 1.0), ("two", 0.2)):
+        error = BreakerOpen("x")
+        error.known_in = seconds
+        links.append(ScriptedProvider(error, name=name))
+    chain = FallbackChain({link.name: link for link in links}, ManualClock())
+    with pytest.raises(ChainExhausted):
+        await chain.complete(request_for(ModelRef("one", "m"), ModelRef("two", "m")))
+    assert [len(link.requests) for link in links] == [1, 2]  # the one that is known sooner
