@@ -27,6 +27,7 @@ class Origin(StrEnum):
     JUDGE = "judge"
     WARM = "warm"
     MIRROR = "mirror"
+    """A live call that a candidate was asked too, in the background."""
     PROBE = "probe"
     JOB = "job"
     """An item of a bulk job."""
@@ -236,6 +237,19 @@ class Arm(Struct, frozen=True):
     weight: int
 
 
+class Mirror(Struct, frozen=True, kw_only=True):
+    """A candidate that live calls are also sent to, in the background: nobody sees, waits for or pays for its answers.
+
+    ``share`` is in basis points of the calls of named users that are answered anew. The version's
+    ``daily_budget_usd`` is the mirror's own, which has nothing to do with the prompt's.
+    """
+
+    version: PromptVersion
+    share: int
+    release: str
+    salt: str = ""
+
+
 class Route(Struct, frozen=True, kw_only=True):
     """Which versions of one prompt serve which share of users.
 
@@ -261,6 +275,8 @@ class Route(Struct, frozen=True, kw_only=True):
     """Whether the baseline answers where the provider chain of the drawn arm has failed."""
     epoch: int = 0
     """Of the weights: users of a bandit are drawn anew with each."""
+    mirror: Mirror | None = None
+    """Of a release whose candidate no user sees yet."""
 
     @property
     def stable(self) -> PromptVersion:
@@ -315,6 +331,8 @@ class Call(Struct, frozen=True, kw_only=True):
     limits: KeyLimits = NO_LIMITS
     """Of the key."""
     origin: Origin = Origin.LIVE
+    mirrors: str = ""
+    """Id of the live call that a candidate is asked here too."""
     # what was asked
     prompt: str = ""
     """Name of a managed prompt; empty for a raw call."""
@@ -407,6 +425,8 @@ class Completion(Struct, frozen=True, kw_only=True):
     first_token_timeout: float = 10.0
     background: bool = False
     """Waits its turn, boundedly, where a limit is used up; others are refused at once."""
+    unheard: bool = False
+    """A mirrored call: it is not tried again, and says nothing to breakers that users' calls go by."""
     patient: bool = False
     """Nobody else is left to ask: rather than be refused, waits a moment for the probe that finds out about ``ref``."""
     on_attempt: Callable[[ModelRef], None] | None = None
