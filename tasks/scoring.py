@@ -58,7 +58,9 @@ def score_version(
     ]
     judgements = judge(settings, tenant, spec.gate.judge.model, spec.gate.judge.criteria, verdicts, spec.background)
     now = clock.now()
-    rows = [row for call, judgement in zip(calls, judgements, strict=True) for row in _rows(call, judgement, spec, now)]
+    rows = [
+        row for call, judgement in zip(calls, judgements, strict=True) for row in score_rows(call, judgement, spec, now)
+    ]
     with writing(engine) as session:
         insert_missing(session, ScoreRow, rows)
     known = [one.score for one in judgements if one.score is not None]
@@ -66,7 +68,8 @@ def score_version(
     return Scored(tenant, prompt, version, len(calls), mean, len(calls) - len(known))
 
 
-def _rows(call: CallRow, judgement: Judgement, spec: PromptSpec, now: float) -> list[dict[str, object]]:
+def score_rows(call: CallRow, judgement: Judgement, spec: PromptSpec, now: float) -> list[dict[str, object]]:
+    """Rows of ``scores`` for a call: the judge's, unless it could not judge, and the share of assertions that hold."""
     common = {"call_id": call.id, "tenant": call.tenant, "scored_at": now}
     rows: list[dict[str, object]] = []
     if judgement.score is not None:
