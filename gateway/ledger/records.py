@@ -65,6 +65,10 @@ class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     context: str | None = None
     kind: str = "chat"
     explanation: dict[str, Any] = {}
+    experiment: str = ""
+    segment: str = ""
+    propensity: float | None = None
+    fell_back_from: str = ""
 
 
 class ScoreRecord(Struct, frozen=True, kw_only=True):
@@ -153,6 +157,10 @@ def _of_call(call: Call, content: bool) -> dict[str, Any]:
         "variables": (_own_variables(call) or None) if content else None,
         "question": question_of(call) if content and call.kind == "chat" else None,
         "context": (call.context or None) if content else None,
+        "experiment": call.experiment,
+        "segment": call.segment,
+        "propensity": call.propensity,
+        "fell_back_from": call.fell_back_from,
     }
 
 

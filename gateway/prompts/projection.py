@@ -5,27 +5,37 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gateway.clock import Clock
-from gateway.prompts.router import BASIS
-from gateway.storage.models import PromptRow, PromptVersionRow, ReleaseRow, RoutingRow
+from gateway.prompts.splits import BASIS
+from gateway.storage.models import ExperimentRow, PromptRow, PromptVersionRow, ReleaseRow, RoutingRow
 from gateway.storage.upsert import insert_missing
 from gateway.types import CANARY, STABLE, Arm, PromptVersion, Route, RoutingTable
 
 CANARY_STAGE = "canary"
+OPEN_STAGE = "open"
 
 
 def project_routes(session: Session) -> tuple[Route, ...]:
-    """A route for each prompt that has a version in production, with the arm of its open canary if there is one."""
+    """A route for each prompt that has a version in production, with the arms of its open canary or experiment."""
     releases = {
         (row.tenant, row.prompt): row
         for row in session.scalars(select(ReleaseRow).where(ReleaseRow.stage == CANARY_STAGE, ReleaseRow.weight > 0))
     }
+    experiments = {
+        (row.tenant, row.prompt): row
+        for row in session.scalars(select(ExperimentRow).where(ExperimentRow.stage == OPEN_STAGE))
+    }
     prompts = session.scalars(
         select(PromptRow).where(PromptRow.production != "").order_by(PromptRow.tenant, PromptRow.name)
     )
-    return tuple(_route(session, row, releases.get((row.tenant, row.name))) for row in prompts)
+    return tuple(
+        _route(session, row, releases.get((row.tenant, row.name)), experiments.get((row.tenant, row.name)))
+        for row in prompts
+    )
 
 
-def _route(session: Session, prompt: PromptRow, release: ReleaseRow | None) -> Route:
+def _route(session: Session, prompt: PromptRow, release: ReleaseRow | None, experiment: ExperimentRow | None) -> Route:
+    if release is None and experiment is not None and experiment.arms[0]["version"] == prompt.production:
+        return _experiment(session, prompt, experiment)
     stable = _bundle(session, prompt, prompt.production)
     if release is None or release.version == prompt.production:
         return Route(tenant=prompt.tenant, prompt=prompt.name, arms=(Arm(STABLE, stable, BASIS),))
@@ -37,6 +47,26 @@ def _route(session: Session, prompt: PromptRow, release: ReleaseRow | None) -> R
         release=release.id,
         salt=release.salt,
         evidence_share=int(release.policy.get("evidence_share_bp", BASIS)),
+    )
+
+
+def _experiment(session: Session, prompt: PromptRow, row: ExperimentRow) -> Route:
+    """An excluded arm stays with weight 0, so that the weights of segments keep their places."""
+    return Route(
+        tenant=prompt.tenant,
+        prompt=prompt.name,
+        arms=tuple(
+            Arm(STABLE if index == 0 else arm["version"], _bundle(session, prompt, arm["version"]), arm["weight"])
+            for index, arm in enumerate(row.arms)
+        ),
+        salt=row.salt,
+        evidence_share=round(float(row.spec.get("evidence_share", 1.0)) * BASIS),
+        experiment=row.id,
+        policy=row.policy,
+        context_keys=tuple(row.spec.get("context_keys", ())),
+        segments={name: tuple(weights) for name, weights in row.segments.items()},
+        fall_back=bool(row.spec.get("fall_back", False)),
+        epoch=row.epoch,
     )
 
 

@@ -1,45 +1,12 @@
 """Which version a call gets. Pure: a table and a user in, a route out."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 
 from msgspec import structs
 
 from gateway.errors import UnknownPrompt
-from gateway.types import STABLE, Arm, Call, Route, RoutingTable
-
-BASIS = 10_000
-
-
-def bucket(salt: str, candidate: str, user: str) -> int:
-    """A user's place in [0, 10,000), uniform and fixed for a release: ``SHA-256(salt ‖ candidate ‖ user) mod 10⁴``.
-
-    ``candidate`` is ``name@version``; every release draws a salt of its own unless it is given one, so that the same
-    users are not the first to see every change. The parts are length-prefixed: no two different triples read alike.
-    """
-    text = "".join(f"{len(part)}:{part}" for part in (salt, candidate, user))
-    return int.from_bytes(sha256(text.encode()).digest()[:8], "big") % BASIS
-
-
-def choose_arm(route: Route, user: str) -> Arm:
-    """The arm of a user. Within a release weights only grow, so that assignments nest: nobody goes back.
-
-    No user: the stable arm.
-    """
-    if user and len(route.arms) > 1:
-        place = bucket(route.salt, route.arms[-1].version.ref, user)
-        for arm in route.arms[1:]:
-            if place < arm.weight:
-                return arm
-            place -= arm.weight
-    return route.arms[0]
-
-
-def in_evidence_sample(route: Route, user: str) -> bool:
-    """Whether this user's calls bypass the cache while the release is open: the same share of users of every arm."""
-    if not (user and route.release and route.evidence_share):
-        return False
-    return bucket(f"{route.salt}/evidence", route.arms[-1].version.ref, user) < route.evidence_share
+from gateway.prompts.splits import BASIS, choose, in_evidence_sample
+from gateway.types import STABLE, Call, Route, RoutingTable
 
 
 class Router:
@@ -71,20 +38,49 @@ class Router:
         return route
 
     def route(self, call: Call) -> Call:
-        """The call with version, arm and release. A call that already has a version keeps it."""
+        """The call with version, arm and what chose it. A call that already has a version keeps it."""
         if call.version is not None or not call.prompt:
             return call
         route = self.find(call.tenant, call.prompt)
         if call.pinned:
             return self._pin(call, route)
-        arm = choose_arm(route, call.user)
+        choice = choose(route, call.user, call.traits)
         return structs.replace(
             call,
-            version=arm.version,
-            arm=arm.name,
+            version=choice.arm.version,
+            arm=choice.arm.name,
             release=route.release,
-            weight=arm.weight,
+            weight=choice.weight,
             evidence=in_evidence_sample(route, call.user),
+            experiment=route.experiment,
+            segment=choice.segment,
+            propensity=choice.propensity,
+        )
+
+    def fall_back(self, asked: Call, failed: Call) -> Call | None:
+        """The call as the baseline answers it in place of the arm that failed; None where none is to.
+
+        ``asked``: as it came, before a version was chosen. Whoever drew the arm, the route at that time counts.
+        """
+        if not failed.experiment or failed.fell_back_from or failed.version is None:
+            return None
+        route = self._routes.get((asked.tenant, asked.prompt))
+        if route is None or not route.fall_back or route.experiment != failed.experiment:
+            return None
+        baseline = route.arms[0]
+        if baseline.version.version == failed.version.version:
+            return None
+        return structs.replace(
+            asked,
+            version=baseline.version,
+            arm=baseline.name,
+            release=failed.release,
+            weight=failed.weight,
+            evidence=failed.evidence,
+            experiment=failed.experiment,
+            segment=failed.segment,
+            propensity=failed.propensity,
+            fell_back_from=failed.version.version,
         )
 
     @staticmethod
@@ -99,24 +95,42 @@ class Router:
         )
 
 
-def describe(route: Route, user: str = "") -> dict[str, object]:
+def describe(route: Route, user: str = "", traits: Mapping[str, str] | None = None) -> dict[str, object]:
     """What is active, for whom: plain JSON for people and machines."""
     answer: dict[str, object] = {
         "prompt": route.prompt,
         "stable": route.stable.version,
         "release": route.release or None,
+        "experiment": _experiment(route),
         "arms": [
             {"arm": arm.name, "version": arm.version.version, "share_of_users": arm.weight / BASIS}
             for arm in route.arms
         ],
     }
     if user:
-        arm = choose_arm(route, user)
-        answer["user"] = {"arm": arm.name, "version": arm.version.version}
+        choice = choose(route, user, traits or {})
+        answer["user"] = {"arm": choice.arm.name, "version": choice.arm.version.version}
     return answer
 
 
+def _experiment(route: Route) -> dict[str, object] | None:
+    if not route.experiment:
+        return None
+    versions = [arm.version.version for arm in route.arms]
+    return {
+        "id": route.experiment,
+        "policy": route.policy,
+        "epoch": route.epoch,
+        "fall_back": route.fall_back,
+        "context_keys": list(route.context_keys),
+        "segments": {
+            segment: {version: weight / BASIS for version, weight in zip(versions, weights, strict=True)}
+            for segment, weights in sorted(route.segments.items())
+        },
+    }
+
+
 def stable_only(route: Route) -> Route:
-    """The route without its release."""
+    """The route without its release or experiment."""
     arm = structs.replace(route.arms[0], name=STABLE, weight=BASIS)
-    return structs.replace(route, arms=(arm,), release="", salt="", evidence_share=0)
+    return Route(tenant=route.tenant, prompt=route.prompt, arms=(arm,))

@@ -6,7 +6,7 @@ The truth is here; Redis' routing table and MLflow's aliases are projections of 
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, LargeBinary, Numeric, String, Text
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, LargeBinary, Numeric, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -69,10 +69,22 @@ class CallRow(Base):
     """chat or embedding."""
     explanation: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     """What else the path decided, for ``GET /v1/calls/{id}``: milliseconds per stage, limits, tools, replays."""
+    experiment: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    """Id of the experiment that routed the call."""
+    segment: Mapped[str] = mapped_column(String(500), default="", server_default="")
+    """The caller's, as the declared keys of a contextual experiment say it: ``plan=pro|language=de``."""
+    propensity: Mapped[float | None] = mapped_column(Float)
+    """With which the experiment drew its arm for the call; None where nobody drew: without a user, or a pinned call."""
+    fell_back_from: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    """The version of the experiment's arm that was drawn and failed: ``version`` has answered in its place.
+
+    A failure of that arm, and evidence about no other: ``weight`` and ``propensity`` are those of the failed arm.
+    """
 
     __table_args__ = (
         Index("ix_calls_prompt_time", "tenant", "prompt", "started_at"),
         Index("ix_calls_release", "release_id", "started_at"),
+        Index("ix_calls_experiment", "experiment", "started_at"),
         Index("ix_calls_time", "started_at"),
     )
 
@@ -273,6 +285,46 @@ class ReleaseLookRow(Base):
     """Calls that are new or have changed, with a digest for each field; the plan's step; counts of blocks."""
     digest: Mapped[str] = mapped_column(String(64))
     """SHA-256 of this look and of the digest before it."""
+
+
+class ExperimentRow(Base):
+    """An A/B test or a bandit over versions of a prompt. At most one open of a prompt, and none beside a release."""
+
+    __tablename__ = "experiments"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(Key)
+    prompt: Mapped[str] = mapped_column(Key)
+    policy: Mapped[str] = mapped_column(String(16))
+    """ab, bandit, contextual."""
+    stage: Mapped[str] = mapped_column(String(16))
+    """open, finished, stopped."""
+    arms: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    """``{"version", "weight", "state"}`` each, the baseline first. Weights are basis points and sum to 10,000; an arm
+    whose state is ``excluded`` has none, the others are ``active``."""
+    segments: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    """Weights by segment, in the order of the arms. A segment that is not listed has the arms' own."""
+    spec: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    """The declared options."""
+    salt: Mapped[str] = mapped_column(String(64))
+    epoch: Mapped[int] = mapped_column(Integer, default=0)
+    """Grows with every re-weighting; compared and set."""
+    started_at: Mapped[float] = mapped_column(Float)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    updated_at: Mapped[float] = mapped_column(Float)
+
+    __table_args__ = (
+        Index("ix_experiments_prompt", "tenant", "prompt", "started_at"),
+        Index(
+            "ux_experiments_open",
+            "tenant",
+            "prompt",
+            unique=True,
+            sqlite_where=text("stage = 'open'"),
+            postgresql_where=text("stage = 'open'"),
+        ),
+    )
 
 
 class RoutingRow(Base):

@@ -18,16 +18,22 @@ from gateway.clock import Clock, new_id
 from gateway.errors import Conflict, NotFound
 from gateway.prompts.projection import write_routing
 from gateway.storage.engine import reading, writing
-from gateway.storage.models import PromptRow, PromptVersionRow, ReleaseRow, ReleaseStepRow
+from gateway.storage.models import ExperimentRow, PromptRow, PromptVersionRow, ReleaseRow, ReleaseStepRow
 from gateway.storage.upsert import insert_missing
 from gateway.types import RoutingTable
 from tasks.releases.history import version_before
+from tasks.releases.rows import known_version, locked_prompt, open_experiment_of, open_release_of
 from tasks.releases.stages import Stage, may_go
 
 
 class ReleaseInProgress(Conflict):
     code = "release_in_progress"
     default_hint = "Wait for it, or end it with 'promptyard rollback'."
+
+
+class ExperimentBesideRelease(Conflict):
+    code = "experiment_in_progress"
+    default_hint = "Wait for it, or end it with 'promptyard experiment stop': of both, one prompt has one at a time."
 
 
 class StaleRelease(Conflict):
@@ -54,6 +60,8 @@ class Standing:
     """Id of the open release."""
     candidate: str
     """Version of the open release."""
+    experiment: str = ""
+    """Id of the open experiment."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ def _keep_version(engine: Engine, clock: Clock, row: PromptVersionRow) -> Prompt
 def note_version(engine: Engine, tenant: str, name: str, version: str, **values: str) -> None:
     """Note facts about a version that do not change it: ``mlflow_version``, ``verdict``, ``gate_run``."""
     with writing(engine) as session:
-        row = _version(session, tenant, name, version)
+        row = known_version(session, tenant, name, version)
         for key, value in values.items():
             if key not in {"mlflow_version", "verdict", "gate_run"}:
                 raise ValueError(f"{key} of a version cannot be noted")
@@ -108,13 +116,13 @@ def note_version(engine: Engine, tenant: str, name: str, version: str, **values:
 def get_version(engine: Engine, tenant: str, name: str, version: str) -> PromptVersionRow:
     """Raises NotFound."""
     with reading(engine) as session:
-        return _version(session, tenant, name, version)
+        return known_version(session, tenant, name, version)
 
 
 def list_versions(engine: Engine, tenant: str, name: str) -> list[PromptVersionRow]:
     """Newest first. Raises NotFound when the prompt is unknown."""
     with reading(engine) as session:
-        _prompt(session, tenant, name)
+        locked_prompt(session, tenant, name)
         return list(
             session.scalars(
                 select(PromptVersionRow)
@@ -127,7 +135,7 @@ def list_versions(engine: Engine, tenant: str, name: str) -> list[PromptVersionR
 def get_prompt(engine: Engine, tenant: str, name: str) -> PromptRow:
     """Raises NotFound."""
     with reading(engine) as session:
-        return _prompt(session, tenant, name)
+        return locked_prompt(session, tenant, name)
 
 
 def list_prompts(engine: Engine, tenant: str | None = None) -> list[PromptRow]:
@@ -152,23 +160,25 @@ def open_release(
     salt: str | None = None,
     flow_run: str = "",
 ) -> ReleaseRow:
-    """Begin a release in stage *gating*. Raises ReleaseInProgress while another of the prompt is open, and Conflict
-    when the version already is in production. A release of the same version that is still *gating* is taken up again,
-    so that an interrupted run can be repeated.
+    """Begin a release in stage *gating*. Raises ReleaseInProgress while another of the prompt is open,
+    ExperimentBesideRelease while an experiment is, and Conflict when the version already is in production. A release
+    of the same version that is still *gating* is taken up again, so that an interrupted run can be repeated.
     """
     release_id = new_id("rel", clock)
     try:
         with writing(engine) as session:
-            current = _prompt(session, tenant, prompt)
-            _version(session, tenant, prompt, version)
+            current = locked_prompt(session, tenant, prompt)
+            known_version(session, tenant, prompt, version)
             if current.production == version:
                 hint = "Its policies (cache, gate ...) follow the file; other content needs another 'version'."
                 raise Conflict(f"{prompt} {version} is in production already", hint=hint)
-            if (known := _open_release(session, tenant, prompt)) is not None:
+            if (known := open_release_of(session, tenant, prompt)) is not None:
                 if known.version == version and known.stage == Stage.GATING:
                     known.flow_run = flow_run
                     return known
                 raise ReleaseInProgress(f"release {known.id} of {prompt} {known.version} is {known.stage}")
+            if (experiment := open_experiment_of(session, tenant, prompt)) is not None:
+                raise ExperimentBesideRelease(f"experiment {experiment.id} of {prompt} is open")
             row = ReleaseRow(
                 id=release_id,
                 tenant=tenant,
@@ -217,7 +227,7 @@ def transition(
     prompt's production version in the same transaction; closing frees the prompt for the next release.
     """
     with writing(engine) as session:
-        _prompt(session, release.tenant, release.prompt)  # locked first, as everywhere: no deadlock with a rollback
+        locked_prompt(session, release.tenant, release.prompt)  # first, as everywhere: no deadlock with a rollback
         row = session.get(ReleaseRow, release.id, with_for_update=True)
         if row is None:
             raise NotFound(f"there is no release {release.id}")
@@ -253,7 +263,7 @@ def _move(
         row.open_slot, row.closed_at = None, now
         row.weight = 10_000 if there is Stage.PROMOTED else 0
     if there is Stage.PROMOTED:
-        prompt = _prompt(session, row.tenant, row.prompt)
+        prompt = locked_prompt(session, row.tenant, row.prompt)
         _set_production(prompt, row.version, now, previous=prompt.production)
     add_step(session, clock, row, step)
     session.flush()
@@ -263,7 +273,8 @@ def _move(
 def standing(engine: Engine, tenant: str, prompt: str) -> Standing:
     """What a rollback would undo, for its ``expected``. Raises NotFound."""
     with reading(engine) as session:
-        return _standing(_prompt(session, tenant, prompt), _open_release(session, tenant, prompt))
+        row = locked_prompt(session, tenant, prompt)
+        return _standing(row, open_release_of(session, tenant, prompt), open_experiment_of(session, tenant, prompt))
 
 
 def roll_back(
@@ -278,34 +289,40 @@ def roll_back(
 ) -> tuple[str, str, RoutingTable]:
     """Back to a version that served before: (version in production, what was undone, table to push).
 
-    With an open release: it is closed, and the stable version gets every user again; where there is none, as before a
-    first promotion, the version returned is empty. Without: production goes to the previous version, and a second
-    rollback further back along the promotions, never to what was left. ``to`` names any registered version. Raises
-    NotFound, Conflict when there is no way back, or StandingChanged unless what serves is still what ``expected`` says:
-    of two people who see the same incident one rolls back.
+    With an open release or experiment: it is closed, and the stable version gets every user again; where there is none,
+    as before a first promotion, the version returned is empty. Without: production goes to the previous version, and a
+    second rollback further back along the promotions, never to what was left. ``to`` names any registered version.
+    Raises NotFound, Conflict when there is no way back, or StandingChanged unless what serves is still what
+    ``expected`` says: of two people who see the same incident one rolls back.
     """
     with writing(engine) as session:
-        row = _prompt(session, tenant, prompt)
+        row = locked_prompt(session, tenant, prompt)
         who = f" by {actor}" if actor else ""
         undone: list[str] = []
         table: RoutingTable | None = None
-        release = _open_release(session, tenant, prompt)
-        if expected is not None and expected != (found := _standing(row, release)):
+        release = open_release_of(session, tenant, prompt)
+        experiment = open_experiment_of(session, tenant, prompt)
+        if expected is not None and expected != (found := _standing(row, release, experiment)):
             beside = f" beside a release of {found.candidate}" if found.candidate else ""
+            beside += f" beside experiment {found.experiment}" if found.experiment else ""
             raise StandingChanged(f"{prompt} has changed meanwhile: {found.production or 'nothing'} serves{beside}")
         if release is not None:
             undone.append(f"release {release.id} of {release.version}")
             table = _move(
                 session, clock, release, Stage.ROLLED_BACK, Step("rolled_back", f"rolled back by hand{who}", {})
             )
-        target = to or (row.production if release is not None else row.previous)
-        if not target and release is None:
+        if experiment is not None:
+            undone.append(f"experiment {experiment.id}")
+            table = _stop(session, clock, experiment, f"rolled back by hand{who}")
+        is_open = release is not None or experiment is not None
+        target = to or (row.production if is_open else row.previous)
+        if not target and not is_open:
             hint = (
                 f"'promptyard versions {prompt}' lists what there is; name one: promptyard rollback {prompt} VERSION."
             )
             raise Conflict(f"{prompt} has no earlier version in production to go back to", hint=hint)
         if target != row.production:
-            _version(session, tenant, prompt, target)
+            known_version(session, tenant, prompt, target)
             undone.append(f"{prompt} {row.production} in production")
             before = version_before(session, tenant, prompt, target, leaving=row.production)
             _set_production(row, target, clock.now(), previous=before)
@@ -385,26 +402,19 @@ def steps_of(engine: Engine, release_id: str) -> list[ReleaseStepRow]:
 # --- inside a transaction ----------------------------------------------------------------------------------------
 
 
-def _prompt(session: Session, tenant: str, name: str) -> PromptRow:
-    row = session.get(PromptRow, (tenant, name), with_for_update=session.get_bind().dialect.name == "postgresql")
-    if row is None:
-        raise NotFound(f"there is no prompt named {name!r}", hint="'promptyard versions' lists the prompts.")
-    return row
+def _standing(prompt: PromptRow, release: ReleaseRow | None, experiment: ExperimentRow | None) -> Standing:
+    return Standing(
+        prompt.production,
+        release.id if release else "",
+        release.version if release else "",
+        experiment.id if experiment else "",
+    )
 
 
-def _version(session: Session, tenant: str, name: str, version: str) -> PromptVersionRow:
-    row = session.get(PromptVersionRow, (tenant, name, version))
-    if row is None:
-        raise NotFound(f"{name} has no version {version}", hint=f"'promptyard versions {name}' lists them.")
-    return row
-
-
-def _open_release(session: Session, tenant: str, prompt: str) -> ReleaseRow | None:
-    return session.scalar(select(ReleaseRow).where(ReleaseRow.open_slot == f"{tenant}/{prompt}").with_for_update())
-
-
-def _standing(prompt: PromptRow, release: ReleaseRow | None) -> Standing:
-    return Standing(prompt.production, release.id if release else "", release.version if release else "")
+def _stop(session: Session, clock: Clock, row: ExperimentRow, reason: str) -> RoutingTable:
+    row.stage, row.reason = "stopped", reason
+    row.ended_at = row.updated_at = clock.now()
+    return write_routing(session, clock)
 
 
 def _set_production(prompt: PromptRow, version: str, now: float, *, previous: str) -> None:

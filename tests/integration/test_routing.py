@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gateway.prompts.router import choose_arm
+from gateway.prompts.splits import choose
 from tests.gateway.api.conftest import Shop
 from tests.gateway_stack import Stack, prompt_version
 
@@ -27,7 +27,7 @@ def test_a_release_from_its_first_user_to_its_rollback(stack: Stack, shop: Shop)
         table = stack.release(canary, weight=weight, evidence_share=10_000)
         assert time.monotonic() - begun < 5  # on a busy machine; "within a second" is the watcher's own test
         [route] = [route for route in table.routes if route.tenant == shop.tenant]
-        expected = [(arm.version.version, arm.name) for arm in (choose_arm(route, user) for user in users)]
+        expected = [(arm.version.version, arm.name) for arm in (choose(route, user, {}).arm for user in users)]
         assert versions(shop, users) == expected
         now = {user for user, (_, arm) in zip(users, expected, strict=True) if arm == "canary"}
         assert on_canary < now  # they nest: nobody goes back

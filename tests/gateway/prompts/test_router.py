@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.errors import UnknownPrompt
-from gateway.prompts.router import BASIS, Router, bucket, choose_arm, describe, in_evidence_sample, stable_only
+from gateway.prompts.router import Router, describe, stable_only
+from gateway.prompts.splits import BASIS, bucket, choose, in_evidence_sample
 from gateway.types import CANARY, STABLE, Arm, Call, ModelRef, PromptVersion, Route, RoutingTable
 
 texts = st.text(max_size=20)
@@ -30,20 +31,20 @@ def route(*canaries: int, salt: str = "salt", evidence: int = 0) -> Route:
 
 @given(texts, users, st.lists(weights, min_size=2, max_size=6).map(sorted))
 def test_while_weights_grow_nobody_goes_back(salt: str, user: str, growing: list[int]) -> None:
-    seen = [choose_arm(route(weight, salt=salt), user).name for weight in growing]
+    seen = [choose(route(weight, salt=salt), user, {}).arm.name for weight in growing]
     assert seen == sorted(seen, key=[STABLE, CANARY].index)
 
 
 @given(texts, users)
 def test_nothing_and_everything_are_exact(salt: str, user: str) -> None:
-    assert choose_arm(route(0, salt=salt), user).name == STABLE
-    assert choose_arm(route(BASIS, salt=salt), user).name == CANARY
+    assert choose(route(0, salt=salt), user, {}).arm.name == STABLE
+    assert choose(route(BASIS, salt=salt), user, {}).arm.name == CANARY
 
 
 @given(texts, weights)
 def test_who_has_no_name_is_on_the_stable_arm_and_no_evidence(salt: str, weight: int) -> None:
     opened = route(weight, salt=salt, evidence=BASIS)
-    assert choose_arm(opened, "").name == STABLE
+    assert choose(opened, "", {}).arm.name == STABLE
     assert not in_evidence_sample(opened, "")
 
 
@@ -61,7 +62,7 @@ def test_parts_that_read_alike_when_glued_fall_apart() -> None:
 def test_shares_are_as_declared(shares: tuple[int, ...]) -> None:
     people = 20_000
     opened = route(*shares)
-    got = [choose_arm(opened, f"user-{n}").version.version for n in range(people)]
+    got = [choose(opened, f"user-{n}", {}).arm.version.version for n in range(people)]
     for arm in opened.arms:
         share = arm.weight / BASIS
         five_sigma = 5 * (share * (1 - share) / people) ** 0.5
@@ -70,7 +71,9 @@ def test_shares_are_as_declared(shares: tuple[int, ...]) -> None:
 
 def test_the_evidence_sample_is_the_same_share_of_every_arm() -> None:
     opened = route(3000, evidence=4000)
-    people = [(choose_arm(opened, f"user-{n}").name, in_evidence_sample(opened, f"user-{n}")) for n in range(20_000)]
+    people = [
+        (choose(opened, f"user-{n}", {}).arm.name, in_evidence_sample(opened, f"user-{n}")) for n in range(20_000)
+    ]
     for name in (STABLE, CANARY):
         sampled = [inside for arm, inside in people if arm == name]
         five_sigma = 5 * (0.4 * 0.6 / len(sampled)) ** 0.5
@@ -85,7 +88,7 @@ def test_the_evidence_sample_does_not_change_with_the_canary_s_share(user: str, 
 
 def test_another_release_or_salt_meets_other_users() -> None:
     people = [f"user-{n}" for n in range(2000)]
-    by_salt = [{u for u in people if choose_arm(route(1000, salt=s), u).name == CANARY} for s in ("a", "b")]
+    by_salt = [{u for u in people if choose(route(1000, salt=s), u, {}).arm.name == CANARY} for s in ("a", "b")]
     assert len(by_salt[0] & by_salt[1]) < 0.3 * len(by_salt[0])
 
 
@@ -138,7 +141,7 @@ def test_what_is_active_is_described_for_everybody_and_for_one_user() -> None:
         {"arm": STABLE, "version": "1.0.0", "share_of_users": 0.75},
         {"arm": CANARY, "version": "1.1.0", "share_of_users": 0.25},
     ]
-    arm = choose_arm(opened, "u")
+    arm = choose(opened, "u", {}).arm
     assert told["user"] == {"arm": arm.name, "version": arm.version.version}
     assert describe(stable_only(opened))["release"] is None
     assert stable_only(opened).arms == (structs.replace(opened.arms[0], weight=BASIS),)

@@ -1,0 +1,1 @@
+"""Experiments: A/B tests and bandits over versions of a prompt."""
