@@ -12,6 +12,7 @@ OWNERS = {
     "key_tokens": "the tokens of key {name}",
     "key_budget": "the daily budget of key {name}",
     "prompt_budget": "the daily budget of prompt {name}",
+    "mirror_budget": "the daily budget for mirrored calls of prompt {name}",
     "model_requests": "the requests to {name}",
     "model_tokens": "the tokens of {name}",
 }

@@ -126,6 +126,7 @@ class Gateway:
         """As ``stop``, for a gateway that was never started."""
         await self.semantic.stop()
         await self.pipeline.refresher.stop()
+        await self.pipeline.mirroring.stop()
         await self.pipeline.settle()
         await self.documents.settle()
         await self.idempotency.settle()
@@ -214,6 +215,7 @@ def lay_path(
     clock: Clock,
     charged: ports.Price = price,
     semantic: ports.SemanticLayer | None = None,
+    count_mirrored: Callable[[str], None] = lambda outcome: None,
 ) -> Pipeline:
     """The request path over these parts. ``charged`` prices what a provider is asked for now."""
     dialogue = Dialogue(
@@ -238,6 +240,7 @@ def lay_path(
         recorder=recorder,
         price=price,
         clock=clock,
+        count_mirrored=count_mirrored,
     )
 
 
@@ -357,6 +360,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         recorder=recorder,
         clock=clock,
         semantic=semantic,
+        count_mirrored=lambda outcome: metrics.mirrored.labels(outcome).inc(),
     )
     semantic.probes.answer = pipeline.answer
     bounds = settings.chain

@@ -202,7 +202,9 @@ class Dialogue:
             chain=call.chain or (ModelRef.parse(call.model),),
             total_timeout=version.total_timeout if version else self._chain.total_timeout,
             first_token_timeout=self._chain.first_token_timeout,
-            background=call.origin is not Origin.LIVE,
+            # What is mirrored is refused at once, as a user's call is: it must not wait for what users need.
+            background=call.origin not in (Origin.LIVE, Origin.MIRROR),
+            unheard=call.origin is Origin.MIRROR,
             on_attempt=asked,
         )
 

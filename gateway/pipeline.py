@@ -1,7 +1,7 @@
 """The request path, top to bottom. Every stage is a port (``ports.py``); ``compose.py`` says what stands behind it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from msgspec import structs
@@ -9,8 +9,10 @@ from msgspec import structs
 from gateway.cache.rules import HIT, STILL_SERVED
 from gateway.clock import Clock, new_id
 from gateway.errors import BudgetExhausted, ClientGone, PromptyardError, ProviderError, RateLimited
+from gateway.mirroring import Mirroring
 from gateway.ports import AnswerCache, Coalescer, Epochs, Found, Limits, Price, Recorder
 from gateway.producer import Producer, provenance
+from gateway.prompts.mirrors import Mirrors
 from gateway.prompts.router import Router
 from gateway.prompts.template import bind, render_text
 from gateway.refreshing import Refresher
@@ -37,8 +39,10 @@ class Pipeline:
         recorder: Recorder,
         price: Price,
         clock: Clock,
+        count_mirrored: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         self.router = router
+        self._mirrors = Mirrors(router)
         self._limits = limits
         self._cache = cache
         self._epochs = epochs
@@ -50,10 +54,11 @@ class Pipeline:
         self._price = price
         self._clock = clock
         self.refresher = Refresher(self._make_anew)
+        self.mirroring = Mirroring(self._ask_candidate, producer.may_share, clock=clock, count=count_mirrored)
 
     async def answer(self, call: Call) -> Answer:
         """A whole answer. Raises PromptyardError; what was routed and admitted is recorded either way."""
-        trail = Trail(call=call, begun=self._clock.monotonic())
+        trail = Trail(call=call, begun=self._clock.monotonic(), came=call)
         call = trail.call = self._prepare(call)
         admitted = self._limits.admit(call)
         try:
@@ -81,7 +86,7 @@ class Pipeline:
 
     async def stream(self, call: Call) -> AsyncGenerator[Delta | Answer, None]:
         """The answer in pieces, an Answer last, which is recorded before it is yielded. Raises PromptyardError."""
-        trail = Trail(call=call, begun=self._clock.monotonic())
+        trail = Trail(call=call, begun=self._clock.monotonic(), came=call)
         call = trail.call = self._prepare(call)
         admitted = self._limits.admit(call)
         recorded = False
@@ -231,6 +236,8 @@ class Pipeline:
             layers=told,
         )
         self._recorder.answered(answer, trail)
+        if paid and not reply.fell_back:
+            self._mirror(trail)
         return answer
 
     def _failed(self, trail: Trail, error: Exception) -> None:
@@ -241,6 +248,29 @@ class Pipeline:
             self._recorder.refused(trail.call, error)
         else:
             self._recorder.failed(trail, _known(error), self._since(trail))
+            if isinstance(error, ProviderError) and not error.fall_back:  # the request was refused, for what it says
+                self._mirror(trail)
+
+    def _mirror(self, trail: Trail) -> None:
+        """Ask a release's candidate too, behind the user's back: what is answered anew by the first choice alone."""
+        if trail.came is not None and (mirror := self._mirrors.of(trail.call)) is not None:
+            self.mirroring.begin(trail.came, mirror)
+
+    async def _ask_candidate(self, call: Call) -> None:
+        """A mirrored call. Recorded, unless there is no money for it; raises what went wrong with it."""
+        trail = Trail(call=call, begun=self._clock.monotonic())
+        try:
+            trail.call = self._prepare(call)
+            found = await self._look_up(trail)
+            self._finish(trail, await self._sharing.whole(trail), trail.layer, found.reason)
+        except (RateLimited, BudgetExhausted):
+            raise
+        except Exception as error:
+            self._failed(trail, error)
+            raise
+        except asyncio.CancelledError:
+            self._failed(trail, ClientGone("the mirrored call took too long, or the gateway stops"))
+            raise
 
     @property
     def idle(self) -> bool:

@@ -127,6 +127,12 @@ class Metrics:
             "Records that the spool could not take: the ledger misses them.",
             registry=self.registry,
         )
+        self.mirrored = Counter(
+            "promptyard_mirrored_calls_total",
+            "Live calls that were drawn for a release's candidate, by what became of them there.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.replayed = Counter(
             "promptyard_replays_total", "Answers given again for their Idempotency-Key.", registry=self.registry
         )

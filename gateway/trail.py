@@ -34,6 +34,8 @@ class Trail(Struct, kw_only=True):
     call: Call
     """The fullest copy: routed, then grounded."""
     begun: float
+    came: Call | None = None
+    """As it came in, before it was routed: what a candidate is asked too."""
     stages: list[Stage] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     """At the layers of the cache, in the order in which they were asked."""

@@ -155,13 +155,16 @@ def version_metrics(engine: Engine, tenant: str, prompt: str, since: float = 0.0
 
 
 def budget_spend(engine: Engine, tenant: str, prompt: str | None, day: date) -> Decimal:
-    """US dollars spent on a UTC day, by all origins; by the whole tenant when ``prompt`` is None."""
+    """US dollars spent on a UTC day, by all origins; by the whole tenant when ``prompt`` is None.
+
+    A prompt's budget is not touched by its mirrored calls, which have one of their own.
+    """
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     query = select(_money(CallRow.cost_usd)).where(
         CallRow.tenant == tenant, *within(start.timestamp(), (start + timedelta(days=1)).timestamp())
     )
     if prompt is not None:
-        query = query.where(CallRow.prompt == prompt)
+        query = query.where(CallRow.prompt == prompt, CallRow.origin != Origin.MIRROR.value)
     with reading(engine) as session:
         return session.scalar(query) or Decimal(0)
 

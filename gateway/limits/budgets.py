@@ -198,7 +198,8 @@ class Budgets:
 
 
 def _owner(budget: Budget) -> str:
-    return "this key" if budget.scope.kind == "key" else f"prompt {budget.scope.name!r}"
+    kind, name = budget.scope.kind, budget.scope.name
+    return "this key" if kind == "key" else f"the mirror of {name!r}" if kind == "mirror" else f"prompt {name!r}"
 
 
 def _usd(nanodollars: int) -> str:

@@ -22,12 +22,13 @@ EASE = 20.0
 
 KEY = "key"
 PROMPT = "prompt"
+MIRROR = "mirror"
 
 _log = logging.getLogger(__name__)
 
 
 class Scope(Struct, frozen=True):
-    """Whose budget: ``kind`` is ``KEY`` or ``PROMPT``, ``name`` the key's id or the prompt's name."""
+    """Whose budget: ``kind`` is ``KEY``, ``PROMPT`` or ``MIRROR``, ``name`` the key's id or the prompt's name."""
 
     kind: str
     tenant: str
@@ -83,4 +84,4 @@ class LedgerSpend:
     def _ask(self, scope: Scope) -> Decimal:
         if scope.kind == KEY:
             return self._read(scope.tenant, scope.day, key_id=scope.name)
-        return self._read(scope.tenant, scope.day, prompt=scope.name)
+        return self._read(scope.tenant, scope.day, prompt=scope.name, mirrored=scope.kind == MIRROR)

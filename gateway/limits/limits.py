@@ -24,7 +24,7 @@ from gateway.errors import RateLimited
 from gateway.limits.budgets import Budget, Budgets, Hold
 from gateway.limits.estimate import nanodollars
 from gateway.limits.key_rates import KeyRates, Tokens
-from gateway.limits.ledger_spend import KEY, PROMPT, Scope
+from gateway.limits.ledger_spend import KEY, MIRROR, PROMPT, Scope
 from gateway.limits.money import Money
 from gateway.limits.ports import abandon
 from gateway.limits.refusal import Refusal
@@ -53,7 +53,11 @@ class _Asked(Struct, frozen=True):
 
 
 class Limits:
-    """Safe to share between all calls of one event loop. Live calls are refused, background calls wait their turn."""
+    """Safe to share between all calls of one event loop. Live calls are refused, background calls wait their turn.
+
+    Mirrored calls have a budget of their own, beside the prompt's, and are refused at once: what they spend is never
+    missing where a user's call is checked.
+    """
 
     def __init__(self, rates: KeyRates, budgets: Budgets, money: Money, room: WaitingRoom, *, margin: float) -> None:
         """``margin`` (seconds): how long a reservation outlives its call's longest time."""
@@ -92,7 +96,7 @@ class Limits:
             outcome = await self._try(asked)
             return outcome.wait if isinstance(outcome, Refusal) else 0.0
 
-        background = call.origin is not Origin.LIVE
+        background = call.origin not in (Origin.LIVE, Origin.MIRROR)
         wait = SHORTEST_PAUSE if background and self._room.has_line(asked.line) else await attempt()
         if wait > 0.0 and background:
             wait = await self._room.wait(asked.line, attempt, wait)
@@ -227,5 +231,6 @@ def _budgets(call: Call) -> tuple[Budget, ...]:
     if own is not None:
         found.append(Budget(Scope(KEY, call.tenant, call.key_id, day), nanodollars(Decimal(str(own)))))
     if version is not None and of_prompt is not None:
-        found.append(Budget(Scope(PROMPT, call.tenant, version.name, day), nanodollars(Decimal(str(of_prompt)))))
+        kind = MIRROR if call.origin is Origin.MIRROR else PROMPT
+        found.append(Budget(Scope(kind, call.tenant, version.name, day), nanodollars(Decimal(str(of_prompt)))))
     return tuple(found)

@@ -33,7 +33,7 @@ class Notice(Struct, frozen=True):
     """``used`` of ``limit`` (numbers as text), in ``unit``; ``period`` names the day or the minutes it holds for."""
 
     kind: str
-    """key_requests, key_tokens, key_budget, prompt_budget, model_requests, model_tokens."""
+    """key_requests, key_tokens, key_budget, prompt_budget, mirror_budget, model_requests, model_tokens."""
     tenant: str
     """Empty for the limits of a provider's model."""
     name: str

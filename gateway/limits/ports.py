@@ -28,8 +28,13 @@ def abandon(started: Awaitable[Any]) -> None:
 class SpentOn(Protocol):
     """What the ledger knows. Blocking: called in a thread of its own."""
 
-    def __call__(self, tenant: str, day: date, *, prompt: str | None = None, key_id: str | None = None) -> Decimal:
-        """US dollars of a UTC day, by prompt or by key. Raises StorageUnavailable."""
+    def __call__(
+        self, tenant: str, day: date, *, prompt: str | None = None, key_id: str | None = None, mirrored: bool = False
+    ) -> Decimal:
+        """US dollars of a UTC day, by prompt or by key; ``mirrored``: of a prompt's mirrored calls, else of all others.
+
+        Raises StorageUnavailable.
+        """
         ...
 
 

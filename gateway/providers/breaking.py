@@ -27,6 +27,7 @@ class Breaking:
     """A breaker per model before ``provider``; raises ``BreakerOpen`` instead of asking.
 
     Failures of the provider count. Requests that it refused prove that it is up; what was never sent proves nothing.
+    Nor does what became of an ``unheard`` request, which an open breaker refuses whether or not it might probe.
     ``board`` is where workers tell each other; while all is well nothing is asked of it.
     """
 
@@ -56,6 +57,10 @@ class Breaking:
 
     async def complete(self, request: Completion) -> Reply:
         breaker = self._breaker(request.ref.model)
+        if request.unheard:
+            if breaker.state is not State.CLOSED:
+                raise self._left_alone(breaker, request.ref)
+            return await self._provider.complete(request)
         probe = breaker.admit()
         if probe is not False:
             request, probe = await self._wait(breaker, probe, request)
@@ -123,6 +128,10 @@ class Breaking:
                 breaker.learn_closed()
                 return False
             breaker.stand_back(LOOK_EVERY)
+        raise self._left_alone(breaker, ref)
+
+    @staticmethod
+    def _left_alone(breaker: Breaker, ref: ModelRef) -> BreakerOpen:
         error = BreakerOpen(
             f"{ref} failed repeatedly and is left alone for a while.",
             provider=ref.provider,
@@ -130,7 +139,7 @@ class Breaking:
             retry_after=breaker.retry_after or None,
         )
         error.known_in = breaker.retry_after
-        raise error
+        return error
 
     def _over(self, breaker: Breaker, ref: ModelRef, probe: bool, error: BaseException | None) -> None:
         if error is None or isinstance(error, ProviderRejectedRequest):

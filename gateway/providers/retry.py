@@ -71,6 +71,8 @@ class Retrying:
         self._sleep = sleep
 
     async def complete(self, request: Completion) -> Reply:
+        if request.unheard:
+            return await self._once(request)
         tries = _Tries(self._clock, request)
         self._budget.deposit()
         while True:
@@ -102,6 +104,15 @@ class Retrying:
 
     async def aclose(self) -> None:
         await self._provider.aclose()
+
+    async def _once(self, request: Completion) -> Reply:
+        """Neither pays into the budget that users' calls are tried again from, nor takes from it."""
+        tries = _Tries(self._clock, request)
+        try:
+            return tries.ended_well(await self._provider.complete(tries.next_request()))
+        except ProviderError as error:
+            tries.ended_badly(error)
+            raise attempts.attach(error, tries.made) from None
 
     async def _wait_or_raise(self, error: ProviderError, tries: "_Tries", *, first_token: bool = False) -> None:
         tries.ended_badly(error)

@@ -77,7 +77,9 @@ class FakeLedger:
     down: bool = False
     asked: list[tuple[str, date, str | None, str | None]] = field(default_factory=list)
 
-    def __call__(self, tenant: str, day: date, *, prompt: str | None = None, key_id: str | None = None) -> Decimal:
+    def __call__(
+        self, tenant: str, day: date, *, prompt: str | None = None, key_id: str | None = None, mirrored: bool = False
+    ) -> Decimal:
         self.asked.append((tenant, day, prompt, key_id))
         if self.down:
             raise StorageUnavailable("SQL is down")
