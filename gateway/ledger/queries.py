@@ -7,21 +7,24 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import TypeVar
 
 from msgspec import Struct
-from sqlalchemy import Engine, Text, and_, cast, exists, func, select
+from sqlalchemy import ColumnElement, Engine, Text, and_, cast, exists, func, select
 
 from gateway.ledger.reports import CHAT, LIVE, Spend, VersionMetrics, budget_spend, spend, version_metrics, within
 from gateway.storage.engine import reading
 from gateway.storage.models import CallRow, ScoreRow
 
 __all__ = [
+    "ExperimentCall",
     "FrequentQuestion",
     "ReleaseCall",
     "Spend",
     "VersionMetrics",
     "budget_spend",
     "calls_between",
+    "experiment_calls",
     "frequent_questions",
     "release_calls",
     "spend",
@@ -55,6 +58,20 @@ class ReleaseCall(Struct, frozen=True, kw_only=True):
     scored_at: Mapping[str, float]
 
 
+class ExperimentCall(ReleaseCall, frozen=True, kw_only=True):
+    """The same of a call that an experiment routed. ``propensity``: None where nobody drew its arm.
+
+    ``fell_back_from``: the version of the arm that was drawn and failed; ``version`` answered in its place.
+    """
+
+    segment: str
+    propensity: float | None
+    fell_back_from: str
+
+
+Routed = TypeVar("Routed", bound=ReleaseCall)
+
+
 class FrequentQuestion(Struct, frozen=True, kw_only=True):
     """``variables`` ask it again."""
 
@@ -85,8 +102,21 @@ def release_calls(
     engine: Engine, release_id: str, *, sources: Sequence[str] = _SOURCES, limit: int = 200_000
 ) -> list[ReleaseCall]:
     """All live calls that a release routed, oldest first. ``sources``: whose scores count, the first one wins."""
-    columns = [getattr(CallRow, name) for name in ReleaseCall.__struct_fields__ if name not in ("scores", "scored_at")]
-    mine = and_(CallRow.release_id == release_id, CallRow.origin.in_(LIVE), CHAT)
+    return _scored_calls(engine, ReleaseCall, CallRow.release_id == release_id, sources, limit)
+
+
+def experiment_calls(
+    engine: Engine, experiment_id: str, *, sources: Sequence[str] = _SOURCES, limit: int = 200_000
+) -> list[ExperimentCall]:
+    """All live calls that an experiment routed, as ``release_calls`` of a release."""
+    return _scored_calls(engine, ExperimentCall, CallRow.experiment == experiment_id, sources, limit)
+
+
+def _scored_calls(
+    engine: Engine, kind: type[Routed], routed: ColumnElement[bool], sources: Sequence[str], limit: int
+) -> list[Routed]:
+    columns = [getattr(CallRow, name) for name in kind.__struct_fields__ if name not in ("scores", "scored_at")]
+    mine = and_(routed, CallRow.origin.in_(LIVE), CHAT)
     query = select(*columns).where(mine).order_by(CallRow.started_at, CallRow.id).limit(limit)
     scores = (
         select(ScoreRow.call_id, ScoreRow.metric, ScoreRow.source, ScoreRow.value, ScoreRow.scored_at)
@@ -101,7 +131,7 @@ def release_calls(
             if score.metric not in values[score.call_id]:
                 values[score.call_id][score.metric] = score.value
                 times[score.call_id][score.metric] = score.scored_at
-    return [ReleaseCall(**row, scores=values.get(row["id"], {}), scored_at=times.get(row["id"], {})) for row in rows]
+    return [kind(**row, scores=values.get(row["id"], {}), scored_at=times.get(row["id"], {})) for row in rows]
 
 
 def unscored_calls(
