@@ -69,6 +69,7 @@ class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     segment: str = ""
     propensity: float | None = None
     fell_back_from: str = ""
+    mirrors: str = ""
 
 
 class ScoreRecord(Struct, frozen=True, kw_only=True):
@@ -161,6 +162,7 @@ def _of_call(call: Call, content: bool) -> dict[str, Any]:
         "segment": call.segment,
         "propensity": call.propensity,
         "fell_back_from": call.fell_back_from,
+        "mirrors": call.mirrors,
     }
 
 

@@ -1,16 +1,18 @@
 """The routing table as the SQL rows of prompts and releases say it: built in the transaction that changes them."""
 
 import msgspec
-from sqlalchemy import select
+from msgspec import structs
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from gateway.clock import Clock
 from gateway.prompts.splits import BASIS
 from gateway.storage.models import ExperimentRow, PromptRow, PromptVersionRow, ReleaseRow, RoutingRow
 from gateway.storage.upsert import insert_missing
-from gateway.types import CANARY, STABLE, Arm, PromptVersion, Route, RoutingTable
+from gateway.types import CANARY, STABLE, Arm, Mirror, PromptVersion, Route, RoutingTable
 
 CANARY_STAGE = "canary"
+MIRROR_STAGE = "mirror"
 OPEN_STAGE = "open"
 
 
@@ -18,7 +20,11 @@ def project_routes(session: Session) -> tuple[Route, ...]:
     """A route for each prompt that has a version in production, with the arms of its open canary or experiment."""
     releases = {
         (row.tenant, row.prompt): row
-        for row in session.scalars(select(ReleaseRow).where(ReleaseRow.stage == CANARY_STAGE, ReleaseRow.weight > 0))
+        for row in session.scalars(
+            select(ReleaseRow).where(
+                or_(ReleaseRow.stage == MIRROR_STAGE, and_(ReleaseRow.stage == CANARY_STAGE, ReleaseRow.weight > 0))
+            )
+        )
     }
     experiments = {
         (row.tenant, row.prompt): row
@@ -40,6 +46,13 @@ def _route(session: Session, prompt: PromptRow, release: ReleaseRow | None, expe
     if release is None or release.version == prompt.production:
         return Route(tenant=prompt.tenant, prompt=prompt.name, arms=(Arm(STABLE, stable, BASIS),))
     canary = _bundle(session, prompt, release.version)
+    if release.stage == MIRROR_STAGE:
+        return Route(
+            tenant=prompt.tenant,
+            prompt=prompt.name,
+            arms=(Arm(STABLE, stable, BASIS),),
+            mirror=_mirror(canary, release),
+        )
     return Route(
         tenant=prompt.tenant,
         prompt=prompt.name,
@@ -47,6 +60,17 @@ def _route(session: Session, prompt: PromptRow, release: ReleaseRow | None, expe
         release=release.id,
         salt=release.salt,
         evidence_share=int(release.policy.get("evidence_share_bp", BASIS)),
+    )
+
+
+def _mirror(candidate: PromptVersion, release: ReleaseRow) -> Mirror:
+    """Calls of a release that only mirrors do not name it: no user of theirs has entered the canary."""
+    policy = release.policy["canary"]["mirror"]
+    return Mirror(
+        version=structs.replace(candidate, daily_budget_usd=float(policy["budget_usd"])),
+        share=round(float(policy["share"]) * 100),
+        release=release.id,
+        salt=release.salt,
     )
 
 

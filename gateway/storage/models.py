@@ -80,6 +80,8 @@ class CallRow(Base):
 
     A failure of that arm, and evidence about no other: ``weight`` and ``propensity`` are those of the failed arm.
     """
+    mirrors: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    """Id of the live call that this one, of origin *mirror*, asked a release's candidate too."""
 
     __table_args__ = (
         Index("ix_calls_prompt_time", "tenant", "prompt", "started_at"),
@@ -222,7 +224,7 @@ class ReleaseRow(Base):
     version: Mapped[str] = mapped_column(String(40))
     baseline: Mapped[str] = mapped_column(String(40), default="")
     stage: Mapped[str] = mapped_column(String(24))
-    """gating, awaiting_approval, canary, promoted, rolled_back, inconclusive, refused, error."""
+    """gating, awaiting_approval, mirror, canary, promoted, rolled_back, inconclusive, refused, error."""
     open_slot: Mapped[str | None] = mapped_column(String(410), unique=True)
     """``tenant/prompt`` while open, NULL once closed: at most one open release a prompt."""
     weight: Mapped[int] = mapped_column(Integer, default=0)
@@ -253,7 +255,8 @@ class ReleaseStepRow(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[float] = mapped_column(Float)
     kind: Mapped[str] = mapped_column(String(24))
-    """registered, gated, approved, started, advanced, held, promoted, rolled_back, closed, settled."""
+    """registered, gated, approved, mirroring, started, advanced, held, promoted, rolled_back, refused, rejected, closed,
+    settled."""
     weight: Mapped[int] = mapped_column(Integer, default=0)
     reason: Mapped[str] = mapped_column(Text, default="")
     evidence: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
@@ -280,7 +283,7 @@ class ReleaseLookRow(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[float] = mapped_column(Float)
     kind: Mapped[str] = mapped_column(String(16))
-    """look, or sealed: the last one, after which nothing of the release may change."""
+    """mirror, look, or sealed: the last one, after which nothing of the release may change."""
     body: Mapped[dict[str, Any]] = mapped_column(Json)
     """Calls that are new or have changed, with a digest for each field; the plan's step; counts of blocks."""
     digest: Mapped[str] = mapped_column(String(64))
