@@ -330,6 +330,25 @@ class ExperimentRow(Base):
     )
 
 
+class ExperimentStepRow(Base):
+    """What was set in an experiment, when, and on what evidence. Never changed: the weights' history is here."""
+
+    __tablename__ = "experiment_steps"
+
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
+    kind: Mapped[str] = mapped_column(String(24))
+    """started, reweighted, finished, stopped, promoted, told."""
+    epoch: Mapped[int] = mapped_column(Integer, default=0)
+    """Which began with it, where it set weights."""
+    arms: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
+    segments: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    """Both as in the experiment's row from then on."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    evidence: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+
+
 class RoutingRow(Base):
     """The last published routing table; one row (id 1)."""
 
