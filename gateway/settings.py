@@ -170,6 +170,9 @@ class Settings(BaseSettings, SqlSettings):
     mlflow_tracking_uri: str = Field("", description="MLflow server of the control plane.")
     alert_webhook_url: SecretStr = SecretStr("")
     tenant: str = Field("default", description="The tenant that command-line calls act for.")
+    task_runner: Literal["threads", "dask"] = Field("threads", description="Over what an evaluation fans out.")
+    task_workers: int = Field(4, ge=1, le=256, description="Threads of an evaluation, or processes with dask.")
+    dask_scheduler: str = Field("", description="Address of a running Dask cluster; empty: one on this machine.")
 
     @property
     def sql_url(self) -> str:

@@ -10,7 +10,8 @@ from tasks.evaluated import Evaluated, question_of
 from tasks.evaluators.assertions import Facts, check_all, share_passed
 from tasks.evaluators.base import Answered, Evaluator, Score
 from tasks.evaluators.judge import Judgement, judge_version
-from tasks.llm import ONE_BY_ONE, LlmCall, LlmResult, Verdict, complete, judge
+from tasks.fan_out import FanOut
+from tasks.llm import IN_FLIGHT, ONE_BY_ONE, LlmCall, LlmResult, Verdict, client, judge
 from tasks.specs.datasets import GoldenItem
 from tasks.specs.model import Assertion, BackgroundSpec, GateSpec
 from tasks.step import step
@@ -18,8 +19,28 @@ from tasks.step import step
 # The prompt's own fault: a score of 0. Any other error says nothing about the prompt.
 _BLAMED = frozenset({ProviderRejectedRequest.code, "missing_variable", "invalid_request"})
 
+PART = 25
+"""Items of a task run: with four threads enough for all places in flight, and few enough to see it move."""
+
 Rivals = Mapping[tuple[str, int], str]
 """Answers of the version in production by item and repeat."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task run answers and judges: items with their repeats. Picklable, for another process may do it."""
+
+    settings: Settings
+    tenant: str
+    version: PromptVersion
+    plan: tuple[tuple[GoldenItem, int], ...]
+    gate: GateSpec
+    use_judge: bool
+    background: BackgroundSpec
+    in_flight: int
+
+    def __len__(self) -> int:
+        return len(self.plan)
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,7 @@ def evaluate(
     version: PromptVersion,
     items: Sequence[GoldenItem],
     gate: GateSpec,
+    spread: FanOut,
     *,
     use_judge: bool = True,
     repeats: int = 1,
@@ -49,43 +71,24 @@ def evaluate(
     Where an assertion is about latency the model is asked anew, because an answer from the cache has none of its own.
     """
     plan = [(item, repeat) for item in items for repeat in range(first_repeat, first_repeat + repeats)]
-    calls = [
-        LlmCall(
-            tenant=tenant,
-            origin=Origin.GATE,
-            version=version,
-            variables=item.variables,
-            repeat=repeat,
-            cache=CacheMode.REFRESH if _is_timed(gate, item) else CacheMode.DEFAULT,
-        )
-        for item, repeat in plan
+    # What is packed or sent as a batch is worth the more, the more there is of it.
+    size = PART if background.batching == "off" else max(1, len(plan))
+    in_flight = max(1, IN_FLIGHT // spread.processes)
+    parts = [
+        Part(settings, tenant, version, tuple(plan[at : at + size]), gate, use_judge, background, in_flight)
+        for at in range(0, len(plan), size)
     ]
-    results = complete.task.with_options(name=f"answer with {version.version}")(settings, calls, background)
+    done = spread.map(answer_and_judge, f"answer and judge with {version.version}", parts)
+    results = [result for part in done for result, _ in part]
+    judged = [judgement for part in done for _, judgement in part]
+    judged_by = judge_version(gate.judge.model, gate.judge.criteria, background.pack_size) if any(judged) else ""
     answered = [index for index, result in enumerate(results) if result.answer is not None]
-    judged: dict[int, Judgement] = {}
-    judged_by = ""
-    if use_judge and answered:
-        judged_by = judge_version(gate.judge.model, gate.judge.criteria, background.pack_size)
-        verdicts = [
-            Verdict(
-                question=question_of(plan[index][0].variables),
-                answer=results[index].text,
-                reference=plan[index][0].reference,
-                documents=_context(results[index]),
-                repeat=plan[index][1],
-            )
-            for index in answered
-        ]
-        judgements = judge.task.with_options(name=f"judge {version.version}")(
-            settings, tenant, gate.judge.model, gate.judge.criteria, verdicts, background
-        )
-        judged = dict(zip(answered, judgements, strict=True))
     further: dict[int, dict[str, Score]] = {index: {} for index in answered}
     metrics = metrics or Metrics()
     if metrics.evaluators and answered:
         shown = [_answered(*plan[index], results[index], rivals or {}) for index in answered]
         for one in metrics.evaluators:
-            scores = _score.task.with_options(name=f"{one.name} of {version.version}")(one.score, shown)
+            scores = _score.named(f"{one.name} of {version.version}")(one.score, shown)
             for index, score in zip(answered, scores, strict=True):
                 further[index][one.name] = score
     return [
@@ -94,7 +97,7 @@ def evaluate(
             item,
             repeat,
             results[index],
-            judged.get(index),
+            judged[index],
             gate.assertions,
             use_judge,
             further.get(index, {}),
@@ -103,6 +106,42 @@ def evaluate(
         )
         for index, (item, repeat) in enumerate(plan)
     ]
+
+
+@step("answer and judge")
+def answer_and_judge(part: Part) -> list[tuple[LlmResult, Judgement | None]]:
+    """Of each item in order the answer, and what the judge says of it: None where there is none to judge."""
+    calls = [
+        LlmCall(
+            tenant=part.tenant,
+            origin=Origin.GATE,
+            version=part.version,
+            variables=item.variables,
+            repeat=repeat,
+            cache=CacheMode.REFRESH if _is_timed(part.gate, item) else CacheMode.DEFAULT,
+        )
+        for item, repeat in part.plan
+    ]
+    results = client(part.settings).complete(calls, part.in_flight, part.background)
+    answered = [index for index, result in enumerate(results) if part.use_judge and result.answer is not None]
+    verdicts = [
+        Verdict(
+            question=question_of(part.plan[index][0].variables),
+            answer=results[index].text,
+            reference=part.plan[index][0].reference,
+            documents=_context(results[index]),
+            repeat=part.plan[index][1],
+        )
+        for index in answered
+    ]
+    by = part.gate.judge
+    judgements = (
+        judge.fn(part.settings, part.tenant, by.model, by.criteria, verdicts, part.background, part.in_flight)
+        if verdicts
+        else []
+    )
+    judged = dict(zip(answered, judgements, strict=True))
+    return [(result, judged.get(index)) for index, result in enumerate(results)]
 
 
 @step("score")

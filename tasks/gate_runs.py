@@ -8,6 +8,7 @@ from gateway.settings import Settings
 from gateway.types import PromptVersion
 from tasks.evaluated import Evaluated, answers_of, item_results, table
 from tasks.evaluation import Metrics, Rivals, evaluate
+from tasks.fan_out import FanOut
 from tasks.specs.datasets import GoldenItem
 from tasks.specs.reading import SpecFile
 from tasks.statistics.gate_items import ItemResult
@@ -41,6 +42,7 @@ def run_planned(
     baseline: PromptVersion | None,
     live: Sequence[GoldenItem],
     metrics: Metrics,
+    spread: FanOut,
 ) -> Runs:
     """The planned repeats. The version in production goes first: its answers are the candidate's rivals."""
     gate, how = file.spec.gate, file.spec.background
@@ -51,7 +53,16 @@ def run_planned(
         if not items:
             return []
         return evaluate(
-            settings, one.tenant, one, items, gate, repeats=gate.repeats, background=how, metrics=extra, rivals=rivals
+            settings,
+            one.tenant,
+            one,
+            items,
+            gate,
+            spread,
+            repeats=gate.repeats,
+            background=how,
+            metrics=extra,
+            rivals=rivals,
         )
 
     before = ask(baseline, file.golden, metrics) if baseline else None
@@ -63,6 +74,7 @@ def run_planned(
         version,
         file.must_pass,
         gate,
+        spread,
         use_judge=False,
         repeats=gate.repeats,
         background=how,
@@ -78,10 +90,12 @@ def repeat(
     metrics: Metrics,
     runs: Runs,
     plan: RepeatPlan,
+    spread: FanOut,
 ) -> Runs:
     """The runs with golden items that changed, or are flaky, asked some times more under both versions."""
     gate = file.spec.gate
     again = [item for item in file.golden if item.id in plan.items]
+    spread.bar.expect(2 * len(again) * plan.times)
 
     def ask(one: PromptVersion, rivals: Rivals | None = None) -> list[Evaluated]:
         rows = evaluate(
@@ -90,6 +104,7 @@ def repeat(
             one,
             again,
             gate,
+            spread,
             repeats=plan.times,
             first_repeat=gate.repeats,
             background=file.spec.background,

@@ -9,9 +9,10 @@ import msgspec
 from gateway.settings import Settings
 from gateway.types import PromptVersion
 from tasks import registry
-from tasks.artifacts import markdown_table
+from tasks.artifacts import artifact_key, markdown_table
 from tasks.evaluated import SCORE, Evaluated
 from tasks.evaluators.judge import judge_version
+from tasks.fan_out import Bar, fan_out
 from tasks.gate_estimate import Estimate, Sizes, call_costs, estimate, left_for_repeats, over_budget
 from tasks.gate_rules import build_metrics, gate_policy
 from tasks.gate_runs import repeat, run_planned
@@ -89,10 +90,12 @@ def weigh(
     if refused := over_budget(expected, gate.budget):
         verdict = GateVerdict(GateOutcome.ERROR, (f"nothing was asked: {refused}",), (), 0, (), ())
         return Gated(version, against, verdict, [], {}, "", summarise(version, baseline, verdict, {}, []), facts=facts)
-    runs = run_planned(settings, file, version, baseline, live, metrics)
-    plan = plan_repeats(runs.items(), SCORE, gate.more_repeats, left_for_repeats(expected, gate.budget))
-    if baseline is not None and plan.items:
-        runs = repeat(settings, file, version, baseline, metrics, runs, plan)
+    planned = gate.repeats * (len(versions) * (len(file.golden) + len(live)) + len(file.must_pass))
+    with fan_out(settings, Bar(artifact_key("gate", version.name, "progress"), planned)) as spread:
+        runs = run_planned(settings, file, version, baseline, live, metrics, spread)
+        plan = plan_repeats(runs.items(), SCORE, gate.more_repeats, left_for_repeats(expected, gate.budget))
+        if baseline is not None and plan.items:
+            runs = repeat(settings, file, version, baseline, metrics, runs, plan, spread)
     items = runs.items()
     verdict = decide_gate(items, policy)
     rows = runs.rows()

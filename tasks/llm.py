@@ -78,6 +78,7 @@ class LlmClient:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm-calls", daemon=True)
         self._thread.start()
+        self._places: dict[int, asyncio.Semaphore] = {}
         self.gateway: Gateway = self.run(self._compose(settings))
 
     @staticmethod
@@ -91,7 +92,10 @@ class LlmClient:
     def complete(
         self, calls: Sequence[LlmCall], in_flight: int = IN_FLIGHT, background: BackgroundSpec = ONE_BY_ONE
     ) -> list[LlmResult]:
-        """The results in order; one that fails does not keep the others from being answered."""
+        """The results in order; one that fails does not keep the others from being answered.
+
+        ``in_flight`` bounds the calls of all threads that name the same number.
+        """
         if background.batching == "batch_api" and len({call.tenant for call in calls}) == 1:
             return self.run(self._complete_in_batches(calls, in_flight, background), PATIENCE + background.wait)
         return self.run(self._complete_all(calls, in_flight))
@@ -111,7 +115,7 @@ class LlmClient:
         return results
 
     async def _complete_all(self, calls: Sequence[LlmCall], in_flight: int) -> list[LlmResult]:
-        places = asyncio.Semaphore(in_flight)
+        places = self._places.setdefault(in_flight, asyncio.Semaphore(in_flight))
 
         async def one(call: LlmCall) -> LlmResult:
             async with places:
@@ -198,6 +202,7 @@ def judge(
     criteria: Sequence[str],
     verdicts: Sequence[Verdict],
     background: BackgroundSpec = ONE_BY_ONE,
+    in_flight: int = IN_FLIGHT,
 ) -> list[Judgement]:
     """Judge answers. A judge that cannot be reached or read gives a Judgement without a score, never a zero."""
     found = _judge_packed(settings, tenant, model, criteria, verdicts, background)
@@ -206,7 +211,8 @@ def judge(
         _judge_call(tenant, model, judge_messages(criteria=criteria, **_shown(verdicts[place])), verdicts[place].repeat)
         for place in rest
     ]
-    for place, result in zip(rest, client(settings).complete(calls, background=background), strict=True):
+    results = client(settings).complete(calls, in_flight, background)
+    for place, result in zip(rest, results, strict=True):
         found[place] = read_judgement(result.text, criteria) if result.answer else Judgement(None, {}, result.message)
     return [found[place] for place in range(len(verdicts))]
 

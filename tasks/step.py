@@ -6,7 +6,7 @@ answer or key ends up in Prefect's result storage.
 
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -34,9 +34,19 @@ class Step(Generic[P, R]):
 
         return task(name=self.name, cache_policy=NO_CACHE, persist_result=False)(self.fn)
 
+    def named(self, name: str) -> "Step[P, R]":
+        """The same under another name, for a page that has several of its runs."""
+        return Step(self.fn, name)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """A task run; inside of a flow it is one of its run's."""
-        return self.task(*args, **kwargs)
+        from prefect.utilities.annotations import opaque
+
+        # Prefect would look for futures in every field of every item, which takes seconds where there are hundreds.
+        given: Any = [opaque(one) for one in args]
+        named: Any = {name: opaque(one) for name, one in kwargs.items()}
+        result: R = self.task(*given, **named)
+        return result
 
 
 def step(name: str) -> Callable[[Callable[P, R]], Step[P, R]]:

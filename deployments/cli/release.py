@@ -115,7 +115,9 @@ def _watched(run: "Callable[[Settings], Release]") -> "tuple[Settings, Release]"
             view.begin(CONNECT)
             settings = connected_to_servers()
             flows, tasks = _stages()
-            with shown(view, flows, tasks):
+            from tasks.fan_out import watched
+
+            with shown(view, flows, tasks), watched(view.detail):
                 return settings, run(settings)
     except SpecError as error:
         raise invalid_spec(error.path, error.problems) from None
@@ -131,12 +133,11 @@ def _stages() -> "tuple[dict[Any, str], dict[Any, str]]":
     from flows.register_prompt import register_prompt
     from flows.warm_cache import warm_cache
     from tasks.gating import log_evaluation
-    from tasks.llm import complete, judge
     from tasks.releasing import hold_for_approval, refuse, reject, start_canary
 
     flows: dict[Any, str] = {register_prompt: REGISTER, gate_prompt: GATE, warm_cache: WARM}
     stages: dict[Any, str] = {start_canary: START, refuse: CLOSE, reject: CLOSE, hold_for_approval: CLOSE}
-    details: tuple[Any, ...] = (complete, judge, log_evaluation)
+    details: tuple[Any, ...] = (log_evaluation,)
     return flows, {one.task: name for one, name in stages.items()} | {one.task: "" for one in details}
 
 

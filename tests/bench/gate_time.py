@@ -1,9 +1,9 @@
 """What the gate costs beside its calls: 200 items under two versions, answered and judged, logged and shown.
 
-``python -m tests.bench gate-time [--seconds S]``. Rounds follow each other for about ``S`` seconds: the same calls bare,
-by the ``openai`` SDK with 32 in flight, each answer's verdict asked as soon as the answer is there; then the flow
-``gate_prompt`` as it is run, with a Prefect server, an MLflow server and empty caches. The provider is the simulator
-with 200 ms a call. Imports are left out: a small gate runs before.
+``python -m tests.bench gate-time [--seconds S]``. Rounds follow each other for about ``S`` seconds: the same calls
+bare, by the ``openai`` SDK with 32 in flight, each answer's verdict asked as soon as the answer is there; then the
+flow ``gate_prompt`` as it is run, with a Prefect server, an MLflow server and empty caches. The provider is the
+simulator with 200 ms a call. Imports are left out: a small gate runs before.
 """
 
 import asyncio
