@@ -27,10 +27,12 @@ SECONDS = {
     "semantic-search": 3.0,
     "local-layer": 2.0,
     "layers-below": 2.0,
+    "gate-power": 1800.0,
     "gate-time": 40.0,
 }
 """What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way,
-how long documents change, the longest that interleavings are drawn, and the longest that filling the cache may take."""
+how long documents change, the longest that interleavings are drawn, the longest that filling the cache may take, the
+longest that gates or releases are simulated."""
 
 _MODULES = {"semantic": "semantic_quality"}
 """Parts that are not called as their module is."""

@@ -226,3 +226,27 @@ def test_rare_large_falls_do_not_slip_through_a_small_set(items: int) -> None:
         results = [item(i, 0.0 if fell else 1.0, 1.0) for i, fell in enumerate(falls)]
         passed += decide_gate(results, policy).outcome is GateOutcome.PASS
     assert passed / 100 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 100)
+
+
+def test_a_few_items_that_break_do_not_hide_among_many_that_changed_a_little() -> None:
+    """1 in 18 items falls from 0.9 to 0, every other one changes a little: exactly at the margin."""
+    rng = np.random.default_rng(5)
+    passed = 0
+    for _ in range(600):
+        before = rng.binomial(12, 0.9, 120) / 12
+        now = np.where(rng.random(120) < 0.05 / 0.9, 0.0, rng.binomial(12, 0.9, 120) / 12)
+        bounds = bootstrap_bounds(
+            now - before, rng, alpha_lower=0.05, alpha_upper=0.05, worst=-1.0, usual=0.0, resamples=300
+        )
+        passed += bounds.lower > -0.05
+    assert passed / 600 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 600)
+
+
+def test_a_skewed_sample_is_trusted_less_below_and_a_constant_one_as_before() -> None:
+    falls = np.concatenate([np.linspace(-0.1, 0.1, 90), np.full(6, -0.9)])
+    rises = -falls
+    level = {"alpha_lower": 0.05, "alpha_upper": 0.05, "usual": 0.0}
+    below, above = (bootstrap_bounds(values, np.random.default_rng(3), **level) for values in (falls, rises))  # type: ignore[arg-type]
+    assert below.mean - below.lower > 1.15 * (above.mean - above.lower)
+    same = bootstrap_bounds(np.full(50, 0.2), np.random.default_rng(3), **level)  # type: ignore[arg-type]
+    assert same.lower == same.upper == pytest.approx(0.2)
