@@ -255,8 +255,8 @@ class ReleaseStepRow(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[float] = mapped_column(Float)
     kind: Mapped[str] = mapped_column(String(24))
-    """registered, gated, approved, mirroring, started, advanced, held, promoted, rolled_back, refused, rejected, closed,
-    settled."""
+    """registered, gated, approved, mirroring, started, advanced, held, promoted, rolled_back, refused, rejected,
+    closed, settled."""
     weight: Mapped[int] = mapped_column(Integer, default=0)
     reason: Mapped[str] = mapped_column(Text, default="")
     evidence: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
