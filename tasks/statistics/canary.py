@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from tasks.statistics.blocks import Block, BlockSet
-from tasks.statistics.guardrails import Guardrail, GuardrailEvidence, WeighedGuardrail, weigh
+from tasks.statistics.guardrails import Guardrail, GuardrailEvidence, RunningGuardrail, WeighedGuardrail
 from tasks.statistics.power import Expectation, expected_further_blocks, expected_users
 from tasks.statistics.sample_ratio import SampleRatio, StepArrivals, check_sample_ratio
 
@@ -97,43 +97,72 @@ def decide(
 
     `canary_users_per_day` turns the estimate of users still needed into days.
     """
-    ordered = blocks.blocks if isinstance(blocks, BlockSet) else tuple(blocks)
-    count = len(policy.guardrails)
-    weighed = [
-        weigh(one, ordered, guardrails=count, alpha=policy.alpha, alpha_missing=policy.alpha_missing)
-        for one in policy.guardrails
-    ]
-    evidence = tuple(one.evidence for one in weighed)
-    ratio = check_sample_ratio(arrivals, policy.alpha_sample_ratio)
-    elapsed = now - started_at
-    needed: int | None = None
-    trusted = [one for one in evidence if not one.missing_unequally]
+    canary = RunningCanary(policy)
+    canary.add(blocks.blocks if isinstance(blocks, BlockSet) else tuple(blocks))
+    return canary.decide(started_at=started_at, now=now, arrivals=arrivals, canary_users_per_day=canary_users_per_day)
 
-    if ratio.mismatch:
-        outcome, reasons = CanaryOutcome.INCONCLUSIVE, [_ratio_in_words(ratio)]
-    elif harmed := [one for one in trusted if one.worse]:
-        outcome, reasons = CanaryOutcome.ROLL_BACK, [one.harm_in_words() for one in harmed]
-    elif len(trusted) < len(evidence):
-        outcome = CanaryOutcome.INCONCLUSIVE
-        reasons = [one.missing_in_words() for one in evidence if one.missing_unequally]
-    elif all(one.not_worse for one in evidence) and elapsed >= policy.min_duration:
-        outcome, reasons = CanaryOutcome.PROMOTE, [one.safety_in_words() for one in evidence]
-    elif elapsed >= policy.max_duration:
-        outcome = CanaryOutcome.INCONCLUSIVE
-        unmet = [(one.evidence, _look_ahead(one, policy.alpha)) for one in weighed if not one.evidence.not_worse]
-        reasons = [f"time is up after {elapsed / 86_400:.1f} days without a decision"]
-        reasons += [_unmet_in_words(one, ahead, canary_users_per_day) for one, ahead in unmet]
-        medians = [ahead.median for _, ahead in unmet]
-        needed = (
-            max((median for median in medians if median is not None), default=None) if None not in medians else None
-        )
-    else:
-        outcome = CanaryOutcome.HOLD
-        reasons = [one.progress_in_words() for one in evidence if not one.not_worse]
-        if not reasons:
-            left = policy.min_duration - elapsed
-            reasons = [f"every guardrail is met; the minimum duration ends in {left / 3600:.1f} hours"]
-    return CanaryDecision(outcome, tuple(reasons), evidence, ratio, len(ordered), elapsed, policy.alpha, needed)
+
+class RunningCanary:
+    """A canary that is looked at again and again: each look costs what is new since the one before."""
+
+    def __init__(self, policy: CanaryPolicy) -> None:
+        self._policy = policy
+        self._blocks = 0
+        self._running = [
+            RunningGuardrail(
+                one, guardrails=len(policy.guardrails), alpha=policy.alpha, alpha_missing=policy.alpha_missing
+            )
+            for one in policy.guardrails
+        ]
+
+    def add(self, blocks: Sequence[Block]) -> None:
+        """The next blocks, in their order."""
+        self._blocks += len(blocks)
+        for one in self._running:
+            one.add(blocks)
+
+    def decide(
+        self,
+        *,
+        started_at: float,
+        now: float,
+        arrivals: Sequence[StepArrivals] = (),
+        canary_users_per_day: float | None = None,
+    ) -> CanaryDecision:
+        """The decision of this moment, as `decide` of all blocks so far."""
+        policy = self._policy
+        evidence = tuple(one.evidence() for one in self._running)
+        ratio = check_sample_ratio(arrivals, policy.alpha_sample_ratio)
+        elapsed = now - started_at
+        needed: int | None = None
+        trusted = [one for one in evidence if not one.missing_unequally]
+
+        if ratio.mismatch:
+            outcome, reasons = CanaryOutcome.INCONCLUSIVE, [_ratio_in_words(ratio)]
+        elif harmed := [one for one in trusted if one.worse]:
+            outcome, reasons = CanaryOutcome.ROLL_BACK, [one.harm_in_words() for one in harmed]
+        elif len(trusted) < len(evidence):
+            outcome = CanaryOutcome.INCONCLUSIVE
+            reasons = [one.missing_in_words() for one in evidence if one.missing_unequally]
+        elif all(one.not_worse for one in evidence) and elapsed >= policy.min_duration:
+            outcome, reasons = CanaryOutcome.PROMOTE, [one.safety_in_words() for one in evidence]
+        elif elapsed >= policy.max_duration:
+            outcome = CanaryOutcome.INCONCLUSIVE
+            open_rails = [one.weighed() for one in self._running]
+            unmet = [(one.evidence, _look_ahead(one, policy.alpha)) for one in open_rails if not one.evidence.not_worse]
+            reasons = [f"time is up after {elapsed / 86_400:.1f} days without a decision"]
+            reasons += [_unmet_in_words(one, ahead, canary_users_per_day) for one, ahead in unmet]
+            medians = [ahead.median for _, ahead in unmet]
+            needed = (
+                max((median for median in medians if median is not None), default=None) if None not in medians else None
+            )
+        else:
+            outcome = CanaryOutcome.HOLD
+            reasons = [one.progress_in_words() for one in evidence if not one.not_worse]
+            if not reasons:
+                left = policy.min_duration - elapsed
+                reasons = [f"every guardrail is met; the minimum duration ends in {left / 3600:.1f} hours"]
+        return CanaryDecision(outcome, tuple(reasons), evidence, ratio, self._blocks, elapsed, policy.alpha, needed)
 
 
 def _look_ahead(weighed: WeighedGuardrail, alpha: float) -> Expectation:

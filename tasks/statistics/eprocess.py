@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+FEW = 8
+"""Up to so many observations one after the other are faster than arrays."""
+
 
 class Direction(StrEnum):
     """The claim that an e-process collects evidence for: the mean lies below (worse) or above (better) the boundary."""
@@ -111,8 +114,11 @@ class EProcess:
 
     def after(self, observations: FloatArray) -> EProcess:
         """The state after all `observations`, shape (n,), at once: `update` n times, up to rounding."""
-        if observations.size == 0:
-            return self
+        if observations.size <= FEW:
+            state = self
+            for one in observations.tolist():
+                state = state.update(one)
+            return state
         if not bool(((observations >= 0.0) & (observations <= 1.0)).all()):
             raise ValueError("observations must lie in [0, 1]")
         path = log_e_paths(observations, self)

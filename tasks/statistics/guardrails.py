@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks.statistics.blocks import Block
 from tasks.statistics.eprocess import (
+    FEW,
     Direction,
     EProcess,
     FloatArray,
@@ -126,63 +127,104 @@ class WeighedGuardrail:
     values: FloatArray
 
 
+class RunningGuardrail:
+    """The evidence about one of so many `guardrails` that share α, block by block or all at once."""
+
+    def __init__(self, guardrail: Guardrail, *, guardrails: int, alpha: float, alpha_missing: float) -> None:
+        self._guardrail = guardrail
+        self._threshold_worse = log_threshold(alpha, guardrails)
+        self._threshold_better = log_threshold(alpha)
+        self._threshold_missing = log_threshold(alpha_missing, guardrails)
+        self._worse = EProcess(Direction.WORSE, boundary_mean(-guardrail.tolerance))
+        self._better = EProcess(Direction.BETTER, boundary_mean(-guardrail.margin))
+        self._missing = MissingValues(guardrail.metric)
+        self._values: list[float] = []
+        self._canary_sum = self._stable_sum = 0.0
+
+    def add(self, blocks: Sequence[Block]) -> None:
+        """The next blocks, in their order."""
+        rail, found = self._guardrail, list[float]()
+        for block in blocks:
+            if (pair := block.pair(rail.metric)) is not None:
+                self._canary_sum, self._stable_sum = self._canary_sum + pair[0], self._stable_sum + pair[1]
+                found.append(block_value(rail.upwards(pair[0]), rail.upwards(pair[1])))
+        values = np.asarray(found, dtype=np.float64)
+        self._worse, self._better = self._worse.after(values), self._better.after(values)
+        self._missing.add(blocks)
+        self._values += found
+
+    def evidence(self) -> GuardrailEvidence:
+        """What the blocks so far say."""
+        rail, used, missing = self._guardrail, len(self._values), self._missing
+        return GuardrailEvidence(
+            metric=rail.metric,
+            lower_is_better=rail.lower_is_better,
+            blocks=used,
+            blocks_left_out=missing.blocks - used,
+            missing_canary=missing.canary,
+            missing_stable=missing.stable,
+            canary_mean=self._canary_sum / used if used else None,
+            stable_mean=self._stable_sum / used if used else None,
+            margin=rail.margin,
+            tolerance=rail.tolerance,
+            log_e_worse=self._worse.log_e,
+            log_e_worse_max=self._worse.log_e_max,
+            log_e_better=self._better.log_e,
+            log_e_better_max=self._better.log_e_max,
+            log_e_missing_max=missing.log_e_max,
+            log_threshold_worse=self._threshold_worse,
+            log_threshold_better=self._threshold_better,
+            log_threshold_missing=self._threshold_missing,
+        )
+
+    def weighed(self) -> WeighedGuardrail:
+        """The evidence with what a look ahead needs."""
+        return WeighedGuardrail(self._guardrail, self.evidence(), self._better, np.asarray(self._values))
+
+
 def weigh(
     guardrail: Guardrail, blocks: Sequence[Block], *, guardrails: int, alpha: float, alpha_missing: float
 ) -> WeighedGuardrail:
     """The evidence about one of so many `guardrails` that share α, from blocks in their order."""
-    found: list[float] = []
-    canary_sum = stable_sum = 0.0
-    for block in blocks:
-        pair = block.pair(guardrail.metric)
-        if pair is None:
-            continue
-        canary, stable = pair
-        canary_sum, stable_sum = canary_sum + canary, stable_sum + stable
-        found.append(block_value(guardrail.upwards(canary), guardrail.upwards(stable)))
-    values = np.asarray(found, dtype=np.float64)
-    worse = EProcess(Direction.WORSE, boundary_mean(-guardrail.tolerance)).after(values)
-    better = EProcess(Direction.BETTER, boundary_mean(-guardrail.margin)).after(values)
-    missing_canary, missing_stable, log_e_missing = _missing(guardrail.metric, blocks)
-    evidence = GuardrailEvidence(
-        metric=guardrail.metric,
-        lower_is_better=guardrail.lower_is_better,
-        blocks=len(found),
-        blocks_left_out=len(blocks) - len(found),
-        missing_canary=missing_canary,
-        missing_stable=missing_stable,
-        canary_mean=canary_sum / len(found) if found else None,
-        stable_mean=stable_sum / len(found) if found else None,
-        margin=guardrail.margin,
-        tolerance=guardrail.tolerance,
-        log_e_worse=worse.log_e,
-        log_e_worse_max=worse.log_e_max,
-        log_e_better=better.log_e,
-        log_e_better_max=better.log_e_max,
-        log_e_missing_max=log_e_missing,
-        log_threshold_worse=log_threshold(alpha, guardrails),
-        log_threshold_better=log_threshold(alpha),
-        log_threshold_missing=log_threshold(alpha_missing, guardrails),
-    )
-    return WeighedGuardrail(guardrail, evidence, better, values)
+    running = RunningGuardrail(guardrail, guardrails=guardrails, alpha=alpha, alpha_missing=alpha_missing)
+    running.add(blocks)
+    return running.weighed()
 
 
-def _missing(metric: str, blocks: Sequence[Block]) -> tuple[int, int, float]:
+class MissingValues:
     """Users without a value by arm, and the highest log E that the arms lack values unequally.
 
     "Missing" is itself a binary metric of every block, so the same betting process tests it, at every look and
     exactly; a Fisher test repeated after every user would not hold its level. The mean of both directions' E is
     an e-process again.
     """
-    canaries = stables = 0
-    values = np.empty(len(blocks))
-    for index, block in enumerate(blocks):
-        canary = block.canary.value(metric) is None
-        stable = sum(user.value(metric) is None for user in block.stable)
-        canaries, stables = canaries + canary, stables + stable
-        values[index] = block_value(float(canary), stable / len(block.stable))
-    more, less = (log_e_paths(values, EProcess(direction, 0.5)) for direction in (Direction.BETTER, Direction.WORSE))
-    two_sided = np.logaddexp(more, less) - math.log(2.0)
-    return canaries, stables, float(two_sided.max(initial=0.0))
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._more, self._less = EProcess(Direction.BETTER, 0.5), EProcess(Direction.WORSE, 0.5)
+        self.blocks = self.canary = self.stable = 0
+        self.log_e_max = 0.0
+
+    def add(self, blocks: Sequence[Block]) -> None:
+        """The next blocks, in their order."""
+        found: list[float] = []
+        for block in blocks:
+            canary = block.canary.value(self._metric) is None
+            stable = sum(user.value(self._metric) is None for user in block.stable)
+            self.canary, self.stable = self.canary + canary, self.stable + stable
+            found.append(block_value(float(canary), stable / len(block.stable)))
+        self.blocks += len(found)
+        if len(found) > FEW:
+            values = np.array(found)
+            more, less = log_e_paths(values, self._more), log_e_paths(values, self._less)
+            self.log_e_max = max(self.log_e_max, float(np.logaddexp(more, less).max()) - math.log(2.0))
+            self._more, self._less = self._more.after(values), self._less.after(values)
+            return
+        for value in found:
+            self._more, self._less = self._more.update(value), self._less.update(value)
+            # log((e^a + e^b) / 2) without an overflow
+            high, low = max(self._more.log_e, self._less.log_e), min(self._more.log_e, self._less.log_e)
+            self.log_e_max = max(self.log_e_max, high + math.log1p(math.exp(low - high)) - math.log(2.0))
 
 
 def _reached(log_e: float, threshold: float) -> str:

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tasks.releases.differing import unequal
 from tasks.statistics.blocks import Block, BlockPlan, UserEvidence, form_blocks
-from tasks.statistics.canary import CanaryDecision, CanaryOutcome, CanaryPolicy, decide
+from tasks.statistics.canary import CanaryDecision, CanaryOutcome, CanaryPolicy, RunningCanary, decide
 from tasks.statistics.guardrails import Guardrail
 from tasks.statistics.power import draw_users
 from tasks.statistics.sample_ratio import StepArrivals
+
+QUICK = settings(max_examples=40, deadline=None)
+SCORES = st.one_of(st.none(), st.floats(0, 1), st.sampled_from([0.0, 1.0]))
+VALUES = st.tuples(SCORES, SCORES)
 
 SCORE = Guardrail("score", margin=0.1)
 FAILED = Guardrail("failed", margin=0.1, lower_is_better=True, expected_mean=0.01, expected_sd=None)
@@ -70,6 +77,32 @@ def test_decisions(blocks: list[Block], now: float, arrivals: list[StepArrivals]
     assert decision.outcome == outcome
     assert words in " | ".join(decision.reasons)
     assert json.loads(json.dumps(decision.to_json(), allow_nan=False))["outcome"] == outcome
+
+
+@QUICK
+@given(st.lists(VALUES, max_size=60), st.lists(st.integers(0, 20), max_size=8))
+def test_looking_after_each_block_comes_to_what_one_look_at_all_comes_to(
+    values: list[tuple[float | None, float | None]], sizes: list[int]
+) -> None:
+    blocks = [
+        block(index, {"score": canary, "failed": 0.0}, [{"score": stable, "failed": 0.0}])
+        for index, (canary, stable) in enumerate(values)
+    ]
+    one_by_one, in_parts = RunningCanary(BOTH), RunningCanary(BOTH)
+    outcomes = []
+    for one in blocks:
+        one_by_one.add([one])
+        outcomes.append(one_by_one.decide(started_at=0.0, now=10.0).outcome)
+    rest = list(blocks)
+    for size in [*sizes, len(rest)]:
+        in_parts.add(rest[:size])
+        del rest[:size]
+    whole = at(10, blocks)
+    for running in (one_by_one, in_parts):
+        said = running.decide(started_at=0.0, now=10.0)
+        assert said.outcome is whole.outcome
+        assert unequal(whole.to_json()["guardrails"], said.to_json()["guardrails"]) == ""
+    assert (CanaryOutcome.ROLL_BACK in outcomes) <= (whole.outcome is not CanaryOutcome.HOLD)
 
 
 def test_evidence_names_means_on_the_metrics_own_scale_and_thresholds() -> None:
