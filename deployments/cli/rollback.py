@@ -45,7 +45,7 @@ def rollback(
         raise StandingChanged(f"{name} {bad} serves nobody: {seen.production or 'nothing'} is in production")
     target, undone, table = roll_back(engine, SystemClock(), tenant=owner, prompt=name, to=to, actor=by, expected=seen)
     committed = time.monotonic()
-    publication = publish(settings, table, patience=2.0)
+    publication = publish(settings, table)
     took_ms = 1000 * (time.monotonic() - committed)
     if as_json:
         typer.echo(json.dumps(_as_json(name, target, undone, publication, took_ms)))

@@ -62,8 +62,12 @@ class Watcher:
         """
         if not await self._take_from_sql():
             self._load_snapshot()
-        await self.refresh(also_sql=False)
+        # Seen before it looks: whoever publishes from now on waits for this gateway, and what came before is found.
         await self._beat()
+        known = self._router.table.revision
+        await self.refresh(also_sql=False)
+        if self._router.table.revision != known:
+            await self._beat()
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
 
     async def stop(self) -> None:

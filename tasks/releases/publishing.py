@@ -14,6 +14,9 @@ from gateway.storage.engine import writing
 from gateway.storage.redis_store import connect
 from gateway.types import RoutingTable
 
+SLACK = 0.5
+"""Seconds beyond the life of a heartbeat."""
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -29,9 +32,12 @@ class Publication:
         return not self.behind and not self.problem
 
 
-def publish(settings: Settings, table: RoutingTable, *, patience: float = 5.0) -> Publication:
-    """Push a table and wait up to ``patience`` seconds. Never raises: a gateway also finds the table in SQL."""
-    return asyncio.run(_publish(settings, table, patience))
+def publish(settings: Settings, table: RoutingTable, *, patience: float | None = None) -> Publication:
+    """Push a table and wait up to ``patience`` seconds. Never raises: a gateway also finds the table in SQL.
+
+    By default as long as a gateway that died a moment ago is taken for a live one: who is still behind then lives.
+    """
+    return asyncio.run(_publish(settings, table, settings.heartbeat_ttl + SLACK if patience is None else patience))
 
 
 async def _publish(settings: Settings, table: RoutingTable, patience: float) -> Publication:
@@ -47,7 +53,7 @@ async def _publish(settings: Settings, table: RoutingTable, patience: float) -> 
         await redis.aclose()
 
 
-def repair(engine: Engine, clock: Clock, settings: Settings, *, patience: float = 5.0) -> Publication:
+def repair(engine: Engine, clock: Clock, settings: Settings, *, patience: float | None = None) -> Publication:
     """Make the projection agree with the rows again, and everybody with the projection. Idempotent."""
     with writing(engine) as session:
         table = write_routing(session, clock)

@@ -307,11 +307,22 @@ def release_stand(
         closing.callback(lambda: client(here.settings).close())
         closing.callback(lambda: engine_of(here.settings).dispose())
         here.programs["simulator"] = program
-        program.wait_until_it_answers(f"{simulator}/healthz")
         key = here.key(TENANT, NEVER_REACHED)
         here.start_ledger_writer()
-        env = {"PROMPTYARD_WORKERS": str(workers)}
-        urls = [here.start_gateway(f"gateway {number + 1}", env=env) for number in range(gateways)]
+        urls = _start_gateways(here, gateways, workers)
+        program.wait_until_it_answers(f"{simulator}/healthz")
         built = ReleaseStand(here, urls, simulator, key, AheadClock(ahead) if ahead else SystemClock())
         built.put_documents()
         yield built
+
+
+def _start_gateways(here: Stage, count: int, workers: int) -> list[str]:
+    """All at once; returns their addresses when they answer."""
+    ports = [free_port() for _ in range(count)]
+    env = {"PROMPTYARD_WORKERS": str(workers)}
+    for number, port in enumerate(ports, start=1):
+        here.start(f"gateway {number}", "gateway.app", env=here.environment(port) | env)
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    for number, url in enumerate(urls, start=1):
+        here.programs[f"gateway {number}"].wait_until_it_answers(f"{url}/healthz")
+    return urls

@@ -118,6 +118,19 @@ def test_it_waits_for_the_gateways_and_says_how_many(
         assert b'"1.0.0"' in gateway.hget(ROUTING_KEY, "table")
 
 
+@pytest.mark.integration
+def test_a_gateway_that_died_is_waited_for_as_long_as_it_might_live(
+    promptyard: Promptyard, two_versions: Engine, state_redis: RedisServer
+) -> None:
+    import redis
+
+    with redis.Redis.from_url(state_redis.url) as gateway:
+        gateway.flushdb()
+        gateway.set(f"{HEARTBEAT_PREFIX}dead", 0, px=2_300)
+        result = promptyard("rollback", PROMPT, PROMPTYARD_STATE_REDIS_URL=state_redis.url)
+    assert "no gateway runs" in result.stdout, result.output
+
+
 @pytest.mark.parametrize(
     ("publication", "words"),
     [

@@ -123,6 +123,26 @@ async def test_an_announced_table_is_taken_at_once(
     assert await store.live() == {}
 
 
+class PublishedMeanwhile(RoutingStore):
+    """A table is published just before the first heartbeat: its publisher waits for nobody whom it cannot see."""
+
+    async def beat(self, instance: str, revision: int, ttl: float) -> None:
+        if not await self.live():
+            await self.publish(RoutingTable(revision=9))
+        await super().beat(instance, revision, ttl)
+
+
+async def test_a_table_that_came_before_the_first_heartbeat_serves_from_the_first_call(
+    redis: Redis, sql: Engine, router: Router, snapshot: Path
+) -> None:
+    watcher = Watcher(
+        router, PublishedMeanwhile(redis), redis, sql, instance="gateway-1", snapshot=snapshot, interval=60
+    )
+    await watcher.start()
+    assert router.table.revision == 9
+    await watcher.stop()
+
+
 async def test_a_missed_announcement_costs_one_interval(
     watching: Watching, router: Router, redis: Redis, store: RoutingStore
 ) -> None:
