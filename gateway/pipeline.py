@@ -8,12 +8,12 @@ from msgspec import structs
 
 from gateway.cache.rules import HIT, STILL_SERVED
 from gateway.clock import Clock, new_id
-from gateway.errors import BudgetExhausted, ClientGone, PromptyardError, ProviderError, RateLimited
+from gateway.errors import BudgetExhausted, ClientGone, InvalidRequest, PromptyardError, ProviderError, RateLimited
 from gateway.mirroring import Mirroring
 from gateway.ports import AnswerCache, Coalescer, Epochs, Found, Limits, Price, Recorder
 from gateway.producer import Producer, provenance
 from gateway.prompts.mirrors import Mirrors
-from gateway.prompts.router import Router
+from gateway.prompts.router import Router, by_baseline
 from gateway.prompts.template import bind, render_text
 from gateway.refreshing import Refresher
 from gateway.sharing import Sharing
@@ -64,18 +64,7 @@ class Pipeline:
         try:
             found = await self._look_up(trail)
             await admitted
-            if found.reply is not None:
-                self._refresh_if_aged(trail.call, found)
-                return self._finish(trail, found.reply, found.layer, found.reason)
-            if (still_true := await self._revalidate(trail, found)) is not None:
-                return self._finish(trail, still_true, found.layer, REVALIDATED)
-            try:
-                reply = await self._sharing.whole(trail)
-            except ProviderError as error:
-                if (stale := await self._last_good(trail, error)) is None:
-                    raise
-                return self._finish(trail, stale, Layer.STALE, error.code)
-            return self._finish(trail, reply, trail.layer, found.reason)
+            return await self._whole(trail, found)
         except Exception as error:
             self._failed(trail, error)
             raise
@@ -83,6 +72,23 @@ class Pipeline:
             if trail.call.origin is not Origin.JOB:  # a job's item is taken up again, under the same id
                 self._failed(trail, ClientGone("the client went away"))
             raise
+
+    async def _whole(self, trail: Trail, found: Found) -> Answer:
+        """From the cache, from the chain, from the baseline if an experiment's arm fails, or the last good answer."""
+        if found.reply is not None:
+            self._refresh_if_aged(trail.call, found)
+            return self._finish(trail, found.reply, found.layer, found.reason)
+        if (still_true := await self._revalidate(trail, found)) is not None:
+            return self._finish(trail, still_true, found.layer, REVALIDATED)
+        try:
+            reply = await self._sharing.whole(trail)
+        except ProviderError as error:
+            if _falls_back(trail, error):
+                return await self._whole(trail, await self._look_up(trail))
+            if (stale := await self._last_good(trail, error)) is None:
+                raise
+            return self._finish(trail, stale, Layer.STALE, error.code)
+        return self._finish(trail, reply, trail.layer, found.reason)
 
     async def stream(self, call: Call) -> AsyncGenerator[Delta | Answer, None]:
         """The answer in pieces, an Answer last, which is recorded before it is yielded. Raises PromptyardError."""
@@ -107,7 +113,7 @@ class Pipeline:
             raise
 
     async def _pieces(self, trail: Trail, found: Found) -> AsyncGenerator[Delta | Answer, None]:
-        """From the cache, from the chain, or the last good answer while nothing was said yet."""
+        """As ``_whole``, in pieces: once something was said nobody else goes on."""
         if found.reply is not None:
             self._refresh_if_aged(trail.call, found)
             kept, layer, reason = found.reply, found.layer, found.reason
@@ -122,6 +128,11 @@ class Pipeline:
                         yield piece
                 return
             except ProviderError as error:
+                if not begun and _falls_back(trail, error):
+                    async with aclosing(self._pieces(trail, await self._look_up(trail))) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                    return
                 stale = None if begun else await self._last_good(trail, error)
                 if stale is None:
                     raise
@@ -288,6 +299,19 @@ class Pipeline:
 def _known(error: Exception) -> PromptyardError:
     """The error as the ledger names it; what nobody foresaw is an internal one, and no message of its is kept."""
     return error if isinstance(error, PromptyardError) else PromptyardError(type(error).__name__)
+
+
+def _falls_back(trail: Trail, error: ProviderError) -> bool:
+    """Whether the call goes on as the baseline's, since the arm that was drawn has failed. Once at most."""
+    instead = by_baseline(trail.came or trail.call, trail.call)
+    if instead is None or instead.version is None:
+        return False
+    try:
+        bound = _bind(instead, instead.version)
+    except InvalidRequest:  # it wants other variables
+        return False
+    trail.begin_again(bound, error)
+    return True
 
 
 def _bind(call: Call, version: PromptVersion) -> Call:

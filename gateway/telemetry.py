@@ -143,6 +143,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.fell_back = Counter(
+            "promptyard_experiment_fallbacks_total",
+            "Calls that the baseline answered since the arm of an experiment had failed, by prompt and that version.",
+            ["prompt", "version"],
+            registry=self.registry,
+        )
+
     def answered(self, answer: Answer, trail: Trail) -> None:
         call, reply, layer = answer.call, answer.reply, answer.layer
         place = (call.version.ref if call.version is not None else call.kind, layer, reply.provider, reply.model)
@@ -167,13 +174,22 @@ class Metrics:
                 self._attempts.labels(attempt.provider, self._model(attempt.model), attempt.error).inc()
         elif answer.cost.usd:
             series.saved.inc(float(answer.cost.usd))
+        self._observe_fall_back(trail)
 
     def failed(self, trail: Trail, error: PromptyardError) -> None:
+        self._observe_fall_back(trail)
         self._observe_stages(trail)
         self._observe_looks(trail)
         self._calls.labels(*self._labels(trail.call), "none", error.code).inc()
         for attempt in getattr(error, "attempts", ()):
             self._attempts.labels(attempt.provider, self._model(attempt.model), attempt.error).inc()
+
+    def _observe_fall_back(self, trail: Trail) -> None:
+        call = trail.call
+        if call.fell_back_from:
+            self.fell_back.labels(call.prompt, call.fell_back_from).inc()
+            for attempt in trail.notes["fell_back_from"]["attempts"]:
+                self._attempts.labels(attempt["provider"], self._model(attempt["model"]), attempt["error"]).inc()
 
     def _observe_stages(self, trail: Trail) -> None:
         series = self._stage_series

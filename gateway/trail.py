@@ -4,11 +4,13 @@ A trail belongs to one call, or to the one upstream call that several identical 
 the ledger and ``GET /v1/calls/{id}`` are told from, so that the path itself measures each thing once.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct, field, structs
 
-from gateway.types import Call, Cost, Layer, ModelRef, Reply
+from gateway.errors import ProviderError
+from gateway.types import Attempt, Call, Cost, Layer, ModelRef, Reply
 
 
 class Stage(Struct, frozen=True):
@@ -89,6 +91,23 @@ class Trail(Struct, kw_only=True):
         self.layer = other.layer
         self.costs.extend(other.costs)
         self.notes.update(other.notes)
+
+    def begin_again(self, call: Call, error: ProviderError) -> None:
+        """Go on as another version's ``call``, since the version so far has failed; what that cost stays booked."""
+        failed = self.call.version
+        attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+        self.notes = {
+            "fell_back_from": {
+                "version": failed.version if failed is not None else "",
+                "error": error.code,
+                "attempts": [
+                    {"provider": a.provider, "model": a.model, "latency_ms": round(a.latency_ms, 2), "error": a.error}
+                    for a in attempts
+                ],
+            }
+        }
+        self.call, self.layer, self.asked = call, Layer.NONE, None
+        self.looks, self.keeping, self.similar = [], None, None
 
     def cost(self) -> Cost:
         """All of it: unknown as soon as one part is, and nothing when nothing was asked."""

@@ -368,6 +368,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """What the declared keys of an experiment say of the caller: for the ledger, and no part of any key."""
     propensity: float | None = None
     """Probability with which the experiment drew this arm; None where nobody drew."""
+    baseline: PromptVersion | None = None
+    """What answers in place of ``version`` if that one's provider chain fails."""
     fell_back_from: str = ""
     """The version that was drawn and failed; ``version`` is the baseline then."""
     # what grounding added

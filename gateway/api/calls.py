@@ -19,13 +19,34 @@ router = APIRouter(prefix="/v1/calls", tags=["calls"])
 SCOPE = "calls:read"
 
 
+class AttemptMade(BaseModel):
+    provider: str
+    model: str
+    latency_ms: float
+    error: str = Field(description="Empty for the try that answered.")
+
+
+class FellBack(BaseModel):
+    """The experiment's arm that was drawn and failed, before the baseline answered."""
+
+    version: str
+    error: str
+    attempts: list[AttemptMade]
+
+
 class RouteTaken(BaseModel):
     """Empty strings and null where the call named no prompt."""
 
     prompt: str
     version: str
-    arm: str = Field(description="stable or canary; empty for a version that the caller named.")
+    arm: str = Field(
+        description="stable, canary, or the version of an experiment's arm; empty for one that the caller named."
+    )
     release: str
+    experiment: str
+    segment: str = Field(description="Of the caller, in a contextual experiment.")
+    propensity: float | None = Field(description="Probability with which the experiment drew the arm.")
+    fell_back_from: FellBack | None
     share_of_users: float | None = Field(description="Of the arm, in [0, 1], when the call was routed.")
     evidence: bool = Field(description="The user is in the evidence sample of a release: caches were bypassed.")
 
@@ -41,13 +62,6 @@ class CacheDecision(BaseModel):
         description="What the semantic layer saw: state, similarity and score of the nearest kept question, the guard "
         "that spoke against it, the threshold, whether its answer was served, and its key; no questions."
     )
-
-
-class AttemptMade(BaseModel):
-    provider: str
-    model: str
-    latency_ms: float
-    error: str = Field(description="Empty for the try that answered.")
 
 
 class Money(BaseModel):
@@ -144,6 +158,10 @@ def _view(story: CallStory) -> CallView:
             release=row.release_id,
             share_of_users=row.weight / 10_000 if row.arm else None,
             evidence=row.evidence,
+            experiment=row.experiment,
+            segment=row.segment,
+            propensity=row.propensity,
+            fell_back_from=explanation.get("fell_back_from"),
         ),
         cache=CacheDecision(
             layer=row.layer,

@@ -13,6 +13,10 @@ MANAGED = "prompt:"
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "user", "variables", "promptyard"})
 _OPTIONS = frozenset({"cache", "personal", "origin", "tools", "collection"})
 _MOST_TOOLS = 16
+MOST_TRAITS = 16
+LONGEST_TRAIT_NAME = 64
+LONGEST_TRAIT = 512
+"""Pairs and characters of ``metadata``, as OpenAI has them."""
 _LONGEST_MODEL = 400
 
 
@@ -21,7 +25,8 @@ def read_call(body: Mapping[str, Any], asker: Asker) -> Call:
 
     ``model`` is ``prompt:<name>`` or ``prompt:<name>@<version>`` for a managed prompt, and ``gpt-...``, ``claude-...``
     or ``<provider>/<model>`` for a raw call. Every field that is not ours goes to the provider and into the cache key;
-    one that is null counts as left out.
+    one that is null counts as left out. ``metadata`` of a managed prompt's call says who asks: it chooses among the
+    arms of an experiment, and goes no further unless the provider is to ``store`` the answer.
     """
     model = body.get("model")
     if not isinstance(model, str) or not model:
@@ -38,6 +43,9 @@ def read_call(body: Mapping[str, Any], asker: Asker) -> Call:
         raise InvalidRequest("'variables' are for managed prompts", hint="Write model='prompt:<name>'.")
     params = {key: value for key, value in body.items() if key not in _OURS and value is not None}
     _check_params(params)
+    traits = _traits(params) if name else {}
+    if traits and not params.get("store"):
+        del params["metadata"]
     principal = asker.principal
     tools = _tools(options, principal, managed=bool(name))
     return Call(
@@ -54,6 +62,7 @@ def read_call(body: Mapping[str, Any], asker: Asker) -> Call:
         model="" if name else str(model_ref(model, asker.providers)),
         params=params,
         user=_user(body.get("user")),
+        traits=traits,
         stream=_stream(body),
         cache=_cache_mode(options),
         tools=tools,
@@ -118,6 +127,18 @@ def _options(value: Any) -> Mapping[str, Any]:
     if value.get("personal") not in (None, True, False):
         raise InvalidRequest("promptyard.personal must be true or false")
     return value
+
+
+def _traits(params: Mapping[str, Any]) -> Mapping[str, str]:
+    """``metadata`` in OpenAI's bounds; what is none in these is the provider's to judge, like any other field."""
+    pairs = params.get("metadata")
+    if not isinstance(pairs, dict) or len(pairs) > MOST_TRAITS:
+        return {}
+    fits = (
+        isinstance(value, str) and len(name) <= LONGEST_TRAIT_NAME and len(value) <= LONGEST_TRAIT
+        for name, value in pairs.items()
+    )
+    return pairs if all(fits) else {}
 
 
 def _stream(body: Mapping[str, Any]) -> bool:

@@ -57,6 +57,8 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "version": version.version if version else None,
         "arm": call.arm or None,
         "release": call.release or None,
+        "experiment": call.experiment or None,
+        "fell_back_from": call.fell_back_from or None,
         "cache": {"layer": answer.layer.value, "reason": answer.cache_reason, "reasons": answer.layers},
         "provider": reply.provider,
         "model": reply.model,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.access import checked
-from gateway.api.chat_request import MANAGED, read_call
+from gateway.api.chat_request import LONGEST_TRAIT, LONGEST_TRAIT_NAME, MANAGED, MOST_TRAITS, read_call
 from gateway.api.serving import Asker
 from gateway.errors import InvalidRequest
 from gateway.types import Call
@@ -14,6 +14,8 @@ from gateway.types import Call
 NOT_PARAMS = frozenset({"model", "messages", "stream", "stream_options", "user", "variables", "promptyard"})
 """What a body says elsewhere, or cannot say."""
 
+TraitName = Annotated[str, Field(max_length=LONGEST_TRAIT_NAME)]
+Trait = Annotated[str, Field(max_length=LONGEST_TRAIT)]
 Value = str | int | float | bool
 Asked = TypeVar("Asked", bound="CompletionRequest")
 
@@ -29,6 +31,12 @@ class CompletionRequest(BaseModel):
     )
     variables: dict[str, Value] | None = Field(None, description="Every variable that the prompt requires.")
     user: str | None = Field(None, max_length=200, description="Stays on one version while a release is open.")
+    context: dict[TraitName, Trait] | None = Field(
+        None,
+        max_length=MOST_TRAITS,
+        description="Who asks, such as plan or language: an experiment may route by it. No part of the answer.",
+        examples=[{"plan": "pro", "language": "de"}],
+    )
     params: dict[str, Any] | None = Field(
         None, description="Sampling parameters in OpenAI's names, in place of the prompt's own."
     )
@@ -87,8 +95,10 @@ def _in_openai_terms(asked: CompletionRequest) -> Mapping[str, Any]:
     params = asked.params or {}
     if misplaced := sorted(NOT_PARAMS.intersection(params)):
         raise InvalidRequest(f"params.{misplaced[0]} is not a sampling parameter", hint="See the schema at /docs.")
+    context = {"metadata": asked.context} if asked.context else {}
     return {
         **params,
+        **context,
         "model": f"{MANAGED}{asked.prompt}" + (f"@{asked.version}" if asked.version else ""),
         "variables": asked.variables,
         "user": asked.user,

@@ -87,7 +87,8 @@ class _Turn:
 
 @asynccontextmanager
 async def _turn(gateway: "Gateway", call: Call, body: Mapping[str, Any]) -> AsyncIterator[_Turn]:
-    version = gateway.pipeline.router.route(call).version  # routed again in the path: pure, and the same user
+    call = gateway.pipeline.router.route(call)  # once: what it is laid out for is what answers, whatever is published
+    version = call.version
     assert version is not None  # noqa: S101 (the face reads managed prompts only)
     name = body.get("conversation") or (NEW if body.get("keep") else None)
     said = rules.said(call.messages, call.variables)

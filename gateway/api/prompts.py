@@ -12,8 +12,12 @@ router = APIRouter(prefix="/v1/prompts", tags=["prompts"])
 
 @router.get("/{name}")
 async def active(request: Request, name: str, user: str = "") -> Response:
-    """The versions that serve and their shares; with ``?user=`` also which one that user gets."""
+    """The versions that serve and their shares; with ``?user=`` also which one that user gets.
+
+    The context keys of an experiment are parameters too, such as ``?user=u&plan=pro``.
+    """
     caller = await principal(request, "prompts:read")
     gateway = gateway_of(request)
     route = gateway.pipeline.router.find(caller.tenant, name)
-    return JsonResponse({**describe(route, user), "revision": gateway.pipeline.router.table.revision})
+    traits = {key: value for key in route.context_keys if (value := request.query_params.get(key))}
+    return JsonResponse({**describe(route, user, traits), "revision": gateway.pipeline.router.table.revision})

@@ -63,6 +63,8 @@ class Provenance(BaseModel):
     version: str | None
     arm: str | None
     release: str | None
+    experiment: str | None
+    fell_back_from: str | None = Field(description="The experiment's version that failed before this one answered.")
     cache: CacheNote
     provider: str
     model: str
@@ -176,12 +178,24 @@ class ActiveArm(BaseModel):
     share_of_users: float = Field(ge=0, le=1)
 
 
+class ActiveExperiment(BaseModel):
+    id: str
+    policy: Literal["ab", "bandit", "contextual"]
+    epoch: int = Field(description="Grows whenever the weights change.")
+    fall_back: bool = Field(description="Whether the baseline answers where an arm has failed.")
+    context_keys: list[str]
+    segments: dict[str, dict[str, float]] = Field(
+        description="Share of users by segment and version; a segment that is not listed has the arms' own."
+    )
+
+
 class ActivePrompt(BaseModel):
     model_config = _OPEN
 
     prompt: str
     stable: str
     release: str | None
+    experiment: ActiveExperiment | None
     arms: list[ActiveArm]
     revision: int
     user: dict[str, str] | None = None

@@ -64,6 +64,9 @@ class ChatCompletionRequest(Extended):
     messages: list[OpenAIMessage] | None = Field(None, description="Follow the template of a managed prompt.")
     stream_options: dict[str, Any] | None = None
     n: Literal[1] | None = None
+    metadata: Any = Field(
+        None, description="Who asks, such as plan or language: an experiment may route a managed prompt's call by it."
+    )
 
 
 class AnthropicBlock(BaseModel):
@@ -102,4 +105,8 @@ class MessagesRequest(Extended):
     tools: list[AnthropicTool] | None = None
     tool_choice: dict[str, Any] | None = None
     output_config: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = Field(None, description="metadata.user_id is the user, unless 'user' says it.")
+    metadata: dict[str, Any] | None = Field(
+        None,
+        description="user_id is the user, unless 'user' says it. Anything else is who asks, such as plan or language: "
+        "an experiment may route a managed prompt's call by it.",
+    )

@@ -55,32 +55,7 @@ class Router:
             experiment=route.experiment,
             segment=choice.segment,
             propensity=choice.propensity,
-        )
-
-    def fall_back(self, asked: Call, failed: Call) -> Call | None:
-        """The call as the baseline answers it in place of the arm that failed; None where none is to.
-
-        ``asked``: as it came, before a version was chosen. Whoever drew the arm, the route at that time counts.
-        """
-        if not failed.experiment or failed.fell_back_from or failed.version is None:
-            return None
-        route = self._routes.get((asked.tenant, asked.prompt))
-        if route is None or not route.fall_back or route.experiment != failed.experiment:
-            return None
-        baseline = route.arms[0]
-        if baseline.version.version == failed.version.version:
-            return None
-        return structs.replace(
-            asked,
-            version=baseline.version,
-            arm=baseline.name,
-            release=failed.release,
-            weight=failed.weight,
-            evidence=failed.evidence,
-            experiment=failed.experiment,
-            segment=failed.segment,
-            propensity=failed.propensity,
-            fell_back_from=failed.version.version,
+            baseline=route.stable if route.fall_back and choice.arm is not route.arms[0] else None,
         )
 
     @staticmethod
@@ -93,6 +68,28 @@ class Router:
             f"version {call.pinned} of {call.prompt!r} is not active",
             hint=f"Active: {active}; or leave the version out.",
         )
+
+
+def by_baseline(came: Call, failed: Call) -> Call | None:
+    """The call as the baseline answers it in place of the arm that failed; None where nobody is to, or has already.
+
+    ``came``: the call before variables were bound. What drew the arm stays on it, whatever table holds by now.
+    """
+    if failed.baseline is None or failed.version is None:
+        return None
+    return structs.replace(
+        came,
+        version=failed.baseline,
+        arm=STABLE,
+        release="",
+        weight=failed.weight,
+        evidence=failed.evidence,
+        experiment=failed.experiment,
+        segment=failed.segment,
+        propensity=failed.propensity,
+        baseline=None,
+        fell_back_from=failed.version.version,
+    )
 
 
 def describe(route: Route, user: str = "", traits: Mapping[str, str] | None = None) -> dict[str, object]:
