@@ -107,3 +107,22 @@ async def test_a_real_graph_finds_nearly_everything() -> None:
     await index.seal()
     met = [(await index.nearest(unit(32, number), 1, NOW))[0].text == str(number) for number in range(0, 4_000, 40)]
     assert sum(met) >= 0.95 * len(met)
+
+
+async def test_a_large_open_block_is_searched_by_sketches_and_finds_the_same() -> None:
+    draw = np.random.default_rng(3)
+    centres = draw.standard_normal((300, 384), dtype=np.float32)
+    vectors = centres[draw.integers(0, 300, 4_000)] + 0.6 * draw.standard_normal((4_000, 384), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = SimilarIndex()
+    for number, vector in enumerate(vectors):
+        index.add(str(number), vector, NOW + 1)
+    for number in range(0, 4_000, 7):  # what was taken out is not found by its sketch either
+        index.drop(str(number))
+    left = np.array([number for number in range(4_000) if number % 7])
+    for number in range(100, 140):
+        asked = vectors[number] + 0.01 * draw.standard_normal(384, dtype=np.float32)
+        truth = left[np.argsort(vectors[left] @ asked)[::-1][:5]]
+        found = await index.nearest(asked, 5, NOW)
+        assert [int(one.text) for one in found] == truth.tolist()
+        assert [one.similarity for one in found] == pytest.approx((vectors[truth] @ asked).tolist(), abs=1e-5)
