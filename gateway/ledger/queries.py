@@ -61,15 +61,21 @@ class ReleaseCall(Struct, frozen=True, kw_only=True):
 class ExperimentCall(ReleaseCall, frozen=True, kw_only=True):
     """The same of a call that an experiment routed. ``propensity``: None where nobody drew its arm.
 
-    ``fell_back_from``: the version of the arm that was drawn and failed; ``version`` answered in its place.
+    ``fell_back_from``: the version of the arm that was drawn and failed with ``fell_back_error``; ``version`` answered
+    in its place.
     """
 
     segment: str
     propensity: float | None
     fell_back_from: str
+    fell_back_error: str
 
 
 Routed = TypeVar("Routed", bound=ReleaseCall)
+
+_WITHIN_JSON = {
+    "fell_back_error": func.coalesce(CallRow.explanation[("fell_back_from", "error")].as_string(), ""),
+}
 
 
 class FrequentQuestion(Struct, frozen=True, kw_only=True):
@@ -115,7 +121,8 @@ def experiment_calls(
 def _scored_calls(
     engine: Engine, kind: type[Routed], routed: ColumnElement[bool], sources: Sequence[str], limit: int
 ) -> list[Routed]:
-    columns = [getattr(CallRow, name) for name in kind.__struct_fields__ if name not in ("scores", "scored_at")]
+    names = [name for name in kind.__struct_fields__ if name not in ("scores", "scored_at")]
+    columns = [_WITHIN_JSON[name].label(name) if name in _WITHIN_JSON else getattr(CallRow, name) for name in names]
     mine = and_(routed, CallRow.origin.in_(LIVE), CHAT)
     query = select(*columns).where(mine).order_by(CallRow.started_at, CallRow.id).limit(limit)
     scores = (
