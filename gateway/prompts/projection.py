@@ -63,9 +63,11 @@ def _route(session: Session, prompt: PromptRow, release: ReleaseRow | None, expe
     )
 
 
-def _mirror(candidate: PromptVersion, release: ReleaseRow) -> Mirror:
+def _mirror(candidate: PromptVersion, release: ReleaseRow) -> Mirror | None:
     """Calls of a release that only mirrors do not name it: no user of theirs has entered the canary."""
-    policy = release.policy["canary"]["mirror"]
+    policy = release.policy.get("canary", {}).get("mirror")
+    if not policy:
+        return None
     return Mirror(
         version=structs.replace(candidate, daily_budget_usd=float(policy["budget_usd"])),
         share=round(float(policy["share"]) * 100),

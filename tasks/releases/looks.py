@@ -8,39 +8,45 @@ is what the look saw, and if not, which field changed. Each look's digest covers
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from gateway.ledger.mirrored import MirroredPair
 from gateway.ledger.queries import ReleaseCall
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import ReleaseBlockRow, ReleaseLookRow, ReleaseRow, ReleaseStepRow
 from gateway.storage.upsert import insert_missing
 from tasks.releases.evidence import block_to_json
 from tasks.releases.look import Shown
+from tasks.releases.mirror_look import MirrorShown
 from tasks.releases.store import StaleRelease
 from tasks.statistics.blocks import Block
 
-LOOK, SEALED = "look", "sealed"
+MIRROR, LOOK, SEALED = "mirror", "look", "sealed"
 FIELDS = tuple(name for name in ReleaseCall.__struct_fields__ if name != "id")
+PAIR_FIELDS = tuple(name for name in MirroredPair.__struct_fields__ if name != "id")
+Seen = ReleaseCall | MirroredPair
+"""What looks are shown: calls of a canary, or mirrored ones with the live calls that they repeat."""
+AnySeen = TypeVar("AnySeen", ReleaseCall, MirroredPair)
 _WIDTH = 8
 """Hexadecimal digits of a field's digest."""
 
 
 @dataclass(frozen=True)
 class SeenCall:
-    """A call as a look saw it: a digest per field, and the metrics that it had a score for."""
+    """A call or pair as a look saw it: a digest per field, and the metrics that it had a score for."""
 
     codes: str
     metrics: tuple[str, ...]
 
     @classmethod
-    def of(cls, call: ReleaseCall, fields: Sequence[str] = FIELDS) -> "SeenCall":
+    def of(cls, call: Seen, fields: Sequence[str] = FIELDS) -> "SeenCall":
         return cls("".join(short_digest(getattr(call, name)) for name in fields), tuple(sorted(call.scores)))
 
-    def differs(self, call: ReleaseCall, fields: Sequence[str]) -> str:
+    def differs(self, call: Seen, fields: Sequence[str]) -> str:
         """The first field of a call that is not what it was; empty when all are."""
         for number, name in enumerate(fields):
             was = self.codes[number * _WIDTH : (number + 1) * _WIDTH]
@@ -59,7 +65,7 @@ def canonical_digest(value: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()
 
 
-def as_seen(call: ReleaseCall, metrics: Iterable[str]) -> ReleaseCall:
+def as_seen(call: AnySeen, metrics: Iterable[str]) -> AnySeen:
     """The call with the scores that had come by then only."""
     known = set(metrics)
     return msgspec.structs.replace(
@@ -109,9 +115,7 @@ def keep_look(engine: Engine, release: ReleaseRow, shown: Shown, fresh: Sequence
         for block in fresh
     ]
     with writing(engine) as session:
-        row = session.get_one(ReleaseRow, release.id, with_for_update=True)
-        if row.revision != release.revision:
-            raise StaleRelease(f"release {row.id} is at revision {row.revision}, not {release.revision}")
+        _lock(session, release)
         insert_missing(session, ReleaseBlockRow, blocks)
         facts = {
             "weight": shown.weight,
@@ -125,6 +129,22 @@ def keep_look(engine: Engine, release: ReleaseRow, shown: Shown, fresh: Sequence
         return _add(session, release, shown.now, LOOK, shown.calls, facts)
 
 
+def keep_mirror_look(engine: Engine, release: ReleaseRow, shown: MirrorShown) -> int:
+    """Keep a look at mirrored calls, before anything is decided on it; returns the look's number.
+
+    Raises StaleRelease when somebody else has moved the release meanwhile.
+    """
+    with writing(engine) as session:
+        _lock(session, release)
+        return _add(session, release, shown.now, MIRROR, shown.pairs, {"started_at": shown.started_at}, PAIR_FIELDS)
+
+
+def _lock(session: Session, release: ReleaseRow) -> None:
+    row = session.get_one(ReleaseRow, release.id, with_for_update=True)
+    if row.revision != release.revision:
+        raise StaleRelease(f"release {row.id} is at revision {row.revision}, not {release.revision}")
+
+
 def add_seal(session: Session, release: ReleaseRow, at: float, calls: Sequence[ReleaseCall], facts: Any) -> int:
     """The last link: calls that came after the verdict, and what else must not change from now on."""
     return _add(session, release, at, SEALED, calls, facts)
@@ -135,14 +155,15 @@ def _add(
     release: ReleaseRow,
     at: float,
     kind: str,
-    calls: Sequence[ReleaseCall],
+    calls: Sequence[Seen],
     facts: Mapping[str, Any],
+    fields: Sequence[str] = FIELDS,
 ) -> int:
     earlier = _looks(session, release.id)
     before = seen_by(earlier)
-    now = {call.id: SeenCall.of(call) for call in calls}
+    now = {call.id: SeenCall.of(call, fields) for call in calls}
     changed = [[name, seen.codes, list(seen.metrics)] for name, seen in now.items() if before.get(name) != seen]
-    body = {**facts, "fields": list(FIELDS), "calls": changed}
+    body = {**facts, "fields": list(fields), "calls": changed}
     seq = earlier[-1].seq + 1 if earlier else 1
     session.add(
         ReleaseLookRow(
@@ -173,6 +194,11 @@ def shown_again(
         now=row.at,
         testing_usd=body.get("testing_usd"),
     )
+
+
+def pairs_shown_again(row: ReleaseLookRow, pairs: Sequence[MirroredPair]) -> MirrorShown:
+    """What a kept look at mirrored calls was shown, from the pairs as it saw them."""
+    return MirrorShown(pairs, float(row.body["started_at"]), row.at)
 
 
 def step_digest(step: ReleaseStepRow) -> str:

@@ -19,7 +19,7 @@ from gateway.storage.models import PromptRow, ReleaseRow, ReleaseStepRow
 from tasks.releases.store import Step, add_step
 
 OWED, SETTLED, SETTLES = "owed", "settled", "settles"
-VERDICTS = ("gated", "promoted", "rolled_back", "closed")
+VERDICTS = ("gated", "refused", "promoted", "rolled_back", "closed")
 LEASE_SECONDS = 600.0
 """Longer than a warm-up takes, and how long a debt waits after somebody died over it or failed to pay it."""
 REPORT_GRACE = 600.0

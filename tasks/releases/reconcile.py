@@ -20,6 +20,7 @@ from tasks.releases.blocks_store import kept_blocks
 from tasks.releases.business import business, declared_values
 from tasks.releases.look import Shown, look_at
 from tasks.releases.looks import keep_look
+from tasks.releases.mirror_stage import advance_mirror, start_mirror
 from tasks.releases.owed import Owed, owing
 from tasks.releases.plan import Move, weight_of
 from tasks.releases.stages import Stage
@@ -62,7 +63,8 @@ def start_canary(
     approved_by: str = "",
     evidence: Mapping[str, Any] | None = None,
 ) -> tuple[ReleaseRow, RoutingTable]:
-    """The first step of the plan; a first version has no baseline and goes straight to everybody.
+    """The mirror stage where the plan has one, else the first step; a first version has no baseline and goes straight
+    to everybody.
 
     ``evidence`` is what the gate saw, unless an earlier step has it.
     """
@@ -70,7 +72,10 @@ def start_canary(
     if not release.baseline:
         step = Step("promoted", "the first version has no baseline: it passed the absolute floors", seen)
         return store.transition(engine, clock, release, Stage.PROMOTED, step, approved_by=approved_by)
-    weight = weight_of(canary_policy(release), 0)
+    policy = canary_policy(release)
+    if policy.mirror is not None:
+        return start_mirror(engine, clock, release, policy.mirror, approved_by=approved_by, evidence=seen)
+    weight = weight_of(policy, 0)
     step = Step("started", f"canary starts with {weight / 100:g} % of the users", seen)
     return store.transition(
         engine, clock, release, Stage.CANARY, step, weight=weight, plan_step=0, approved_by=approved_by
@@ -85,6 +90,9 @@ def advance(engine: Engine, clock: Clock, release_id: str, owner: str) -> StepRe
     try:
         if release.stage == Stage.GATING:
             return _expire(engine, clock, release)
+        if release.stage == Stage.MIRROR:
+            row, move, evidence, table = advance_mirror(engine, clock, release)
+            return StepReport(row, move, evidence, table)
         if release.stage != Stage.CANARY:
             return StepReport(release, None, note=f"waits: {release.stage}")
         return _advance_canary(engine, clock, release)

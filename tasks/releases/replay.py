@@ -5,10 +5,12 @@ is not what a look saw ends the replay there and is named; so is a verdict that 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Engine
 
+from gateway.ledger.mirrored import MirroredPair, mirrored_pairs
 from gateway.ledger.queries import ReleaseCall, release_calls
 from gateway.storage.models import ReleaseLookRow, ReleaseRow, ReleaseStepRow
 from tasks.releases import store
@@ -19,18 +21,22 @@ from tasks.releases.evidence import block_to_json
 from tasks.releases.gate_record import gate_difference
 from tasks.releases.look import look_at
 from tasks.releases.looks import (
+    MIRROR,
     SEALED,
+    AnySeen,
     as_seen,
     entries,
     first_link,
     kept_looks,
     link,
+    pairs_shown_again,
     release_digest,
     seen_by,
     shown_again,
     step_digest,
 )
-from tasks.releases.plan import weight_of
+from tasks.releases.mirror_look import MirrorPlan, look_at_pairs
+from tasks.releases.plan import Move, weight_of
 from tasks.releases.reconcile import SCORE_SOURCES, canary_policy
 from tasks.statistics.blocks import Block
 
@@ -60,6 +66,7 @@ class Rows:
     blocks: Sequence[Block]
     formed_at: Sequence[float]
     calls: Mapping[str, ReleaseCall]
+    pairs: Mapping[str, MirroredPair] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,7 @@ def replay(engine: Engine, release_id: str) -> Replay:
             blocks=blocks,
             formed_at=formed_at,
             calls={call.id: call for call in calls},
+            pairs={pair.id: pair for pair in mirrored_pairs(engine, release_id)},
         )
     )
 
@@ -130,7 +138,7 @@ def replay_rows(rows: Rows) -> Replay:
     except _Differs as found:
         difference = found.difference
     seen = seen_by(rows.looks)
-    late = sum(identity not in seen for identity in rows.calls)
+    late = sum(identity not in seen for identity in (*rows.calls, *rows.pairs))
     sealed = bool(rows.looks) and rows.looks[-1].kind == SEALED
     if sealed:
         late += len(entries(rows.looks[-1].body))
@@ -167,6 +175,7 @@ def _check_looks(rows: Rows, verdicts: list[Verdict]) -> None:
         raise _Differs(0, f"the canary started with {started.weight / 100:g} % of the users, which is not the plan's")
     before = first_link(release)
     calls: dict[str, ReleaseCall] = {}
+    pairs: dict[str, MirroredPair] = {}
     for number, row in enumerate(rows.looks, start=1):
         if row.seq != number:
             raise _Differs(number, "is not in the ledger any more")
@@ -174,9 +183,17 @@ def _check_looks(rows: Rows, verdicts: list[Verdict]) -> None:
             what = "the release's policy, salt or versions, or the look itself, were changed"
             raise _Differs(row.seq, what if number == 1 else "its own row was changed")
         before = row.digest
-        calls.update(_calls_as_seen(rows, row))
+        if row.kind == MIRROR:
+            pairs.update(_as_seen(rows.pairs, row))
+        else:
+            calls.update(_as_seen(rows.calls, row))
         _check_unlisted(rows, row, calls)
+        if row.kind == MIRROR:
+            if verdict := _mirror_again(rows, row, list(pairs.values()), decided.pop(row.seq, None)):
+                verdicts.append(verdict)
+            continue
         if row.kind == SEALED:
+            _check_pairs(rows, row, pairs)
             _check_seal(rows, row)
             continue
         step = decided.pop(row.seq, None)
@@ -191,7 +208,7 @@ def _check_looks(rows: Rows, verdicts: list[Verdict]) -> None:
 
 def _check_unlisted(rows: Rows, row: ReleaseLookRow, seen: Mapping[str, ReleaseCall]) -> None:
     """A call that must have been in the ledger at the last look, and no look has seen it, was added afterwards."""
-    if row.seq != len(rows.looks):
+    if row.seq != len(rows.looks) or row.kind == MIRROR:
         return
     until = row.at if row.kind == SEALED else row.at - UNDERWAY
     for call in rows.calls.values():
@@ -200,12 +217,20 @@ def _check_unlisted(rows: Rows, row: ReleaseLookRow, seen: Mapping[str, ReleaseC
             raise _Differs(row.seq, f"call {call.id} is in the ledger and was not {when}: it was added")
 
 
-def _calls_as_seen(rows: Rows, row: ReleaseLookRow) -> dict[str, ReleaseCall]:
-    """The calls that a look names, which are new to it or have changed, as it saw them."""
+def _check_pairs(rows: Rows, row: ReleaseLookRow, seen: Mapping[str, MirroredPair]) -> None:
+    """A mirrored call that neither a look nor the seal knows was added afterwards."""
+    known = {*seen, *row.body.get("pairs", ())}
+    for pair in rows.pairs.values():
+        if pair.id not in known:
+            raise _Differs(row.seq, f"mirrored call {pair.id} was not in the ledger when the release was sealed")
+
+
+def _as_seen(known: Mapping[str, AnySeen], row: ReleaseLookRow) -> dict[str, AnySeen]:
+    """The calls or pairs that a look names, which are new to it or have changed, as it saw them."""
     fields = tuple(row.body["fields"])
-    found: dict[str, ReleaseCall] = {}
+    found: dict[str, AnySeen] = {}
     for identity, seen in entries(row.body).items():
-        call = rows.calls.get(identity)
+        call = known.get(identity)
         if call is None:
             raise _Differs(row.seq, f"call {identity} is not in the ledger any more")
         call = as_seen(call, seen.metrics)
@@ -231,18 +256,31 @@ def _look_again(
         raise _Differs(row.seq, "a block says that it was formed at another time")
     if len(look.fresh) != int(row.body["fresh"]) or len(kept) != len(look.fresh):
         raise _Differs(row.seq, f"{len(look.fresh)} new blocks follow from the calls, {len(kept)} are kept")
+    evidence = look.evidence()
+    if values := declared_values(rows.release.policy):
+        evidence["business"] = business(shown, values, release_id=rows.release.id, stage=look.move.stage)
+    return _hold_against(row, step, look.move, evidence)
+
+
+def _mirror_again(
+    rows: Rows, row: ReleaseLookRow, pairs: Sequence[MirroredPair], step: ReleaseStepRow | None
+) -> Verdict | None:
+    look = look_at_pairs(pairs_shown_again(row, pairs), MirrorPlan.of(rows.release))
+    return _hold_against(row, step, look.move, look.evidence())
+
+
+def _hold_against(
+    row: ReleaseLookRow, step: ReleaseStepRow | None, move: Move, evidence: Mapping[str, Any]
+) -> Verdict | None:
+    """What a look comes out as now, held against the step that was taken on it."""
     if step is None:
         return None  # the run ended between looking and deciding; the next look decided
-    move = look.move
     if move.kind != step.kind:
         raise _Differs(row.seq, f"the verdict comes out as {move.kind!r}, the ledger says {step.kind!r}")
     if move.weight != step.weight:
         raise _Differs(
             row.seq, f"the share comes out as {move.weight / 100:g} %, the ledger says {step.weight / 100:g}"
         )
-    evidence = look.evidence()
-    if values := declared_values(rows.release.policy):
-        evidence["business"] = business(shown, values, release_id=rows.release.id, stage=move.stage)
     if what := unequal(step.evidence, {**step.evidence, **evidence}):
         raise _Differs(row.seq, f"its figures come out differently: {what}")
     if move.reason != step.reason:

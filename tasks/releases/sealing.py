@@ -7,6 +7,7 @@ decision rests on; what turns up after it was added by somebody.
 from sqlalchemy import Engine, select
 
 from gateway.clock import Clock
+from gateway.ledger.mirrored import mirrored_pairs
 from gateway.ledger.queries import release_calls
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import ReleaseLookRow, ReleaseRow, ReleaseStepRow
@@ -37,6 +38,7 @@ def _due(engine: Engine, now: float) -> list[str]:
 
 def _seal(engine: Engine, clock: Clock, release_id: str) -> bool:
     calls = release_calls(engine, release_id, sources=SCORE_SOURCES)
+    pairs = mirrored_pairs(engine, release_id)
     with writing(engine) as session:
         release = session.get_one(ReleaseRow, release_id, with_for_update=True)
         known = select(ReleaseLookRow.seq).where(ReleaseLookRow.release_id == release_id, ReleaseLookRow.kind == SEALED)
@@ -46,6 +48,7 @@ def _seal(engine: Engine, clock: Clock, release_id: str) -> bool:
         facts = {
             "steps": {str(step.seq): step_digest(step) for step in session.scalars(steps)},
             "release": release_digest(release),
+            "pairs": sorted(pair.id for pair in pairs),
         }
         add_seal(session, release, clock.now(), calls, facts)
     return True

@@ -7,6 +7,8 @@ from enum import StrEnum
 class Stage(StrEnum):
     GATING = "gating"
     AWAITING_APPROVAL = "awaiting_approval"
+    MIRROR = "mirror"
+    """Live calls are also sent to the candidate; no user sees it yet."""
     CANARY = "canary"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
@@ -24,6 +26,7 @@ NEXT: Mapping[Stage, frozenset[Stage]] = {
     Stage.GATING: frozenset(
         {
             Stage.AWAITING_APPROVAL,
+            Stage.MIRROR,
             Stage.CANARY,
             Stage.PROMOTED,
             Stage.REFUSED,
@@ -32,7 +35,8 @@ NEXT: Mapping[Stage, frozenset[Stage]] = {
             Stage.ROLLED_BACK,
         }
     ),
-    Stage.AWAITING_APPROVAL: frozenset({Stage.CANARY, Stage.PROMOTED, Stage.REFUSED, Stage.ROLLED_BACK}),
+    Stage.AWAITING_APPROVAL: frozenset({Stage.MIRROR, Stage.CANARY, Stage.PROMOTED, Stage.REFUSED, Stage.ROLLED_BACK}),
+    Stage.MIRROR: frozenset({Stage.MIRROR, Stage.CANARY, Stage.REFUSED, Stage.INCONCLUSIVE, Stage.ROLLED_BACK}),
     Stage.CANARY: frozenset({Stage.CANARY, Stage.PROMOTED, Stage.ROLLED_BACK, Stage.INCONCLUSIVE}),
     Stage.PROMOTED: frozenset(),
     Stage.ROLLED_BACK: frozenset(),

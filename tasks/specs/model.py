@@ -315,6 +315,21 @@ class BackgroundSpec(Section):
         return self.pack if self.batching == "packed" else 1
 
 
+class MirrorSpec(Section):
+    """Before any user sees a candidate: a share of the live calls is also sent to it, in the background.
+
+    A guardrail that is set to null is reported and holds nobody up.
+    """
+
+    share: float = Field(10.0, ge=0.01, le=100, description="Percent of the live calls that are answered anew.")
+    calls: int = Field(50, ge=10, le=5_000, description="Pairs, each of another user, that have to be compared.")
+    max_hours: float = Field(24.0, gt=0, le=14 * 24, description="With fewer pairs by then it ends inconclusive.")
+    budget_usd: float = Field(1.0, gt=0, description="A day, for mirrored calls alone; the prompt's own is untouched.")
+    judged: int = Field(20, ge=0, le=500, description="Pairs of answers that the judge compares; 0: none.")
+    max_latency_ratio: float | None = Field(2.0, ge=1, description="Times that a candidate may take as long, usually.")
+    max_cost_ratio: float | None = Field(2.0, ge=1, description="Times that a candidate may cost as much, usually.")
+
+
 class CanarySpec(Section):
     """How live traffic decides. ``steps`` are percent of the users; they only grow."""
 
@@ -331,6 +346,7 @@ class CanarySpec(Section):
     evidence_share: Share = Field(
         1.0, description="Share of each arm's users whose calls bypass the cache as evidence."
     )
+    mirror: MirrorSpec | None = Field(None, description="Compare on mirrored calls first; {} has the defaults.")
 
     @field_validator("steps")
     @classmethod
@@ -426,6 +442,12 @@ class PromptSpec(Section):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise ValueError(f"{name!r} cannot be a variable's name: letters, digits and underscores only")
         return value
+
+    @model_validator(mode="after")
+    def _may_be_mirrored(self) -> Self:
+        if self.canary.mirror is not None and self.personal:
+            raise ValueError("canary.mirror: personal calls are not mirrored, and this prompt has no others")
+        return self
 
     @model_validator(mode="after")
     def _tools_have_what_they_need(self) -> Self:

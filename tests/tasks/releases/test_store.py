@@ -14,8 +14,9 @@ from tasks.releases.store import DuplicateVersion, ReleaseInProgress, StaleRelea
 from tests.tasks.releases.yard import Yard
 
 ALLOWED = {
-    "gating": {"awaiting_approval", "canary", "promoted", "refused", "inconclusive", "error", "rolled_back"},
-    "awaiting_approval": {"canary", "promoted", "refused", "rolled_back"},
+    "gating": {"awaiting_approval", "mirror", "canary", "promoted", "refused", "inconclusive", "error", "rolled_back"},
+    "awaiting_approval": {"mirror", "canary", "promoted", "refused", "rolled_back"},
+    "mirror": {"mirror", "canary", "refused", "inconclusive", "rolled_back"},
     "canary": {"canary", "promoted", "rolled_back", "inconclusive"},
 }
 
