@@ -179,35 +179,71 @@ def open_release(
                 raise ReleaseInProgress(f"release {known.id} of {prompt} {known.version} is {known.stage}")
             if (experiment := open_experiment_of(session, tenant, prompt)) is not None:
                 raise ExperimentBesideRelease(f"experiment {experiment.id} of {prompt} is open")
-            row = ReleaseRow(
-                id=release_id,
-                tenant=tenant,
-                prompt=prompt,
-                version=version,
-                baseline=current.production,
-                stage=Stage.GATING.value,
-                open_slot=f"{tenant}/{prompt}",
-                policy=dict(policy),
-                salt=salt or hashlib.sha256(release_id.encode()).hexdigest()[:16],
-                opened_at=clock.now(),
-                step_since=clock.now(),
-                author=author,
-                flow_run=flow_run,
-                weight=0,
-                step=0,
-                revision=0,
-                lease_owner="",
-                lease_until=0.0,
-                reason="",
-                approved_by="",
-                mlflow_run="",
-            )
+            row = _fresh(clock, release_id, current, version, policy, author)
+            row.flow_run, row.salt = flow_run, salt or row.salt
             session.add(row)
             session.flush()
             add_step(session, clock, row, Step("registered", f"release of {prompt} {version} opened", {}))
             return row
     except IntegrityError:
         raise ReleaseInProgress(f"another release of {prompt} was opened at the same moment") from None
+
+
+def promote_outright(
+    session: Session,
+    clock: Clock,
+    *,
+    tenant: str,
+    prompt: str,
+    version: str,
+    policy: Mapping[str, Any],
+    author: str,
+    step: Step,
+) -> tuple[ReleaseRow, RoutingTable]:
+    """A release that was decided elsewhere: opened and promoted in the caller's transaction, so that history, rollback
+    and certificate know it as they know any other. Raises NotFound, ReleaseInProgress while another release of the
+    prompt is open, and Conflict when the version already is in production.
+    """
+    current = locked_prompt(session, tenant, prompt)
+    known_version(session, tenant, prompt, version)
+    if current.production == version:
+        raise Conflict(f"{prompt} {version} is in production already", hint="There is nothing to promote.")
+    if (known := open_release_of(session, tenant, prompt)) is not None:
+        raise ReleaseInProgress(f"release {known.id} of {prompt} {known.version} is {known.stage}")
+    row = _fresh(clock, new_id("rel", clock), current, version, policy, author)
+    session.add(row)
+    session.flush()
+    add_step(session, clock, row, Step("registered", f"release of {prompt} {version} opened", {}))
+    return row, _move(session, clock, row, Stage.PROMOTED, step, approved_by=author)
+
+
+def _fresh(
+    clock: Clock, release_id: str, prompt: PromptRow, version: str, policy: Mapping[str, Any], author: str
+) -> ReleaseRow:
+    """A release that has only been opened."""
+    return ReleaseRow(
+        id=release_id,
+        tenant=prompt.tenant,
+        prompt=prompt.name,
+        version=version,
+        baseline=prompt.production,
+        stage=Stage.GATING.value,
+        open_slot=f"{prompt.tenant}/{prompt.name}",
+        policy=dict(policy),
+        salt=hashlib.sha256(release_id.encode()).hexdigest()[:16],
+        opened_at=clock.now(),
+        step_since=clock.now(),
+        author=author,
+        flow_run="",
+        weight=0,
+        step=0,
+        revision=0,
+        lease_owner="",
+        lease_until=0.0,
+        reason="",
+        approved_by="",
+        mlflow_run="",
+    )
 
 
 def transition(
