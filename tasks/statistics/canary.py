@@ -108,6 +108,7 @@ class RunningCanary:
     def __init__(self, policy: CanaryPolicy) -> None:
         self._policy = policy
         self._blocks = 0
+        self._evidence: tuple[GuardrailEvidence, ...] | None = None
         self._running = [
             RunningGuardrail(
                 one, guardrails=len(policy.guardrails), alpha=policy.alpha, alpha_missing=policy.alpha_missing
@@ -118,6 +119,7 @@ class RunningCanary:
     def add(self, blocks: Sequence[Block]) -> None:
         """The next blocks, in their order."""
         self._blocks += len(blocks)
+        self._evidence = None
         for one in self._running:
             one.add(blocks)
 
@@ -131,7 +133,9 @@ class RunningCanary:
     ) -> CanaryDecision:
         """The decision of this moment, as `decide` of all blocks so far."""
         policy = self._policy
-        evidence = tuple(one.evidence() for one in self._running)
+        if self._evidence is None:
+            self._evidence = tuple(one.evidence() for one in self._running)
+        evidence = self._evidence
         ratio = check_sample_ratio(arrivals, policy.alpha_sample_ratio)
         elapsed = now - started_at
         needed: int | None = None

@@ -28,6 +28,7 @@ SECONDS = {
     "local-layer": 2.0,
     "layers-below": 2.0,
     "gate-power": 1800.0,
+    "canary-power": 3600.0,
     "gate-time": 40.0,
 }
 """What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way,
