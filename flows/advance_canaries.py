@@ -15,10 +15,21 @@ from gateway.clock import SystemClock
 from gateway.settings import Settings
 from gateway.storage.models import ReleaseRow
 from tasks.alerts import alert
-from tasks.artifacts import artifact_key, table
+from tasks.artifacts import artifact_key, drawing, table
+from tasks.certificates.pictures import picture, worth_drawing
 from tasks.releases.reconcile import StepReport
 from tasks.releases.stages import Stage
-from tasks.releasing import Release, advance, follow_up, list_open, owner_name, repair_projections, seal
+from tasks.releasing import (
+    Release,
+    advance,
+    file_certificates,
+    follow_up,
+    list_open,
+    owner_name,
+    repair_projections,
+    seal,
+    steps_of,
+)
 from tasks.warm_marks import Cause, due_warm_ups
 
 
@@ -36,10 +47,11 @@ def advance_canaries() -> list[Release]:
         releases.append(release)
         get_run_logger().info("%s %s: %s %s", release.prompt, release.version, release.stage, report.note)
         if report.move is not None:
-            _show(release, report)
+            _show(settings, release, report)
     repair_projections(settings, clock)
     follow_up(settings, clock, owner, _Following(settings))
     seal(settings, clock)
+    file_certificates(settings, clock)
     for due in due_warm_ups(settings):
         request = WarmRequest(tenant=due.tenant, prompt=due.prompt, version=due.version, cause=due.cause)
         try:
@@ -67,7 +79,7 @@ class _Following:
         warm_cache(request)
 
 
-def _show(release: Release, report: StepReport) -> None:
+def _show(settings: Settings, release: Release, report: StepReport) -> None:
     decision = report.evidence.get("decision", {})
     rows = [
         {
@@ -90,3 +102,6 @@ def _show(release: Release, report: StepReport) -> None:
         gain = {"arm": "gain", "calls": None, **worth["gain_per_1000_calls"]}
         words = f"Net value per 1,000 calls in US dollars, with 95 % intervals. {worth['recommendation']}"
         table(artifact_key("value", release.prompt), [*arms, gain], words)
+    if worth_drawing(release.stage, report.evidence):
+        name = f"{release.prompt} {release.version}"
+        drawing(artifact_key("evidence", release.prompt), picture(name, steps_of(settings, release.id)), title)

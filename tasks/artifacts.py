@@ -38,7 +38,16 @@ def link(key: str, url: str, text: str, description: str = "") -> None:
 
 def image(key: str, png: bytes, description: str = "") -> None:
     """A picture that needs no server of its own: it is in the artifact."""
-    address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    _image(key, "image/png", png, description)
+
+
+def drawing(key: str, svg: str, description: str = "") -> None:
+    """An SVG file in the artifact itself."""
+    _image(key, "image/svg+xml", svg.encode(), description)
+
+
+def _image(key: str, kind: str, content: bytes, description: str) -> None:
+    address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     create_image_artifact(image_url=address, key=key, description=description)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import StorageUnavailable
+from tasks.specs.mlflow_datasets import Record, kept_in_mlflow
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,16 @@ class RunRecord:
     tags: Mapping[str, str] = field(default_factory=dict)
     table: Sequence[Mapping[str, Any]] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    datasets: Sequence["DatasetInput"] = ()
+
+
+@dataclass(frozen=True)
+class DatasetInput:
+    """A dataset that a run was made on: a file's name or ``mlflow:NAME``, SHA-256 (hex) of its items, and its use."""
+
+    name: str
+    digest: str
+    context: str
 
 
 def registry_name(tenant: str, prompt: str) -> str:
@@ -123,7 +134,37 @@ def log_run(tracking_uri: str, record: RunRecord) -> str:
             client.log_table({name: [row[name] for row in record.table] for name in columns}, "items.json")
         for file, text in record.texts.items():
             client.log_text(text, file)
+        for one in record.datasets:
+            client.log_input(_as_input(client, one), context=one.context, tags={"digest": one.digest})
     return str(run.info.run_id)
+
+
+def dataset_records(tracking_uri: str, name: str) -> list[Record]:
+    """The records of a dataset by name. Raises LookupError where there is none, RegistryUnavailable."""
+    found = _find_dataset(_mlflow(tracking_uri), name)
+    if found is None:
+        raise LookupError(name)
+    return [Record(one.inputs or {}, one.expectations or {}, one.tags or {}) for one in found.records]
+
+
+def _find_dataset(client: Any, name: str) -> Any:
+    quoted = name.replace("'", "")
+    found = client.genai.search_datasets(filter_string=f"name = '{quoted}'", max_results=2)
+    return next((one for one in found if one.name == name), None)
+
+
+def _as_input(client: Any, one: DatasetInput) -> Any:
+    """What MLflow shows as the run's dataset: its own where it keeps it, else the file's name."""
+    if kept := kept_in_mlflow(one.name):
+        found = _find_dataset(client, kept)
+        if found is not None:
+            return found
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    return MetaDataset(
+        CodeDatasetSource(tags={"file": one.name}), name=one.name, digest=one.digest[:36]
+    )  # its column's width
 
 
 @dataclass(frozen=True)
@@ -182,6 +223,19 @@ def log_step(tracking_uri: str, run_id: str, step: int, metrics: Mapping[str, fl
         store.log_metric(run_id, key, float(value), step=step)
     if ended:
         store.set_terminated(run_id)
+
+
+def log_texts(tracking_uri: str, run_id: str, texts: Mapping[str, str]) -> None:
+    """Files of a run, by path; one of the same name is replaced. Raises RegistryUnavailable, also without that run."""
+    client = _mlflow(tracking_uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store = client.MlflowClient()
+        for file, text in texts.items():
+            store.log_text(run_id, text, file)
+    except MlflowException as error:
+        raise RegistryUnavailable(f"MLflow does not take files for run {run_id}: {error}"[:300]) from None
 
 
 def _find_version(client: Any, name: str, version: str, digest: str) -> str | None:

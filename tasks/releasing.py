@@ -9,9 +9,13 @@ from prefect.logging import get_run_logger
 
 from gateway.clock import Clock
 from gateway.settings import Settings
-from gateway.storage.models import ReleaseRow
+from gateway.storage.models import ReleaseRow, ReleaseStepRow
 from gateway.types import RoutingTable
 from tasks import registry
+from tasks.certificates.filing import Filed, unfiled
+from tasks.certificates.filing import file_certificates as certificate_files
+from tasks.certificates.pictures import picture_files, worth_drawing
+from tasks.certificates.record import gate_run
 from tasks.gating import Gated
 from tasks.registration import engine_of
 from tasks.releases import owed, reconcile, store
@@ -141,6 +145,11 @@ def find_release(settings: Settings, release_id: str) -> ReleaseRow:
     return store.get_release(engine_of(settings), release_id)
 
 
+def steps_of(settings: Settings, release_id: str) -> list[ReleaseStepRow]:
+    """What happened to a release so far, in order."""
+    return store.steps_of(engine_of(settings), release_id)
+
+
 @step("open releases")
 def list_open(settings: Settings) -> list[ReleaseRow]:
     """Every open release, of all tenants, oldest first."""
@@ -211,26 +220,56 @@ def project(settings: Settings, release: ReleaseRow, evidence: Mapping[str, Any]
     try:
         _aliases(settings, release.tenant, release.prompt)
         engine = engine_of(settings)
-        run_id = release.mlflow_run
-        if not run_id:
-            run_id = registry.open_run(
-                settings.mlflow_tracking_uri,
-                experiment=f"promptyard/{registry.registry_name(release.tenant, release.prompt)}",
-                name=f"canary {release.version} against {release.baseline or 'nothing'}",
-                params={"release": release.id, "version": release.version, "baseline": release.baseline or "none"},
-                tags={"promptyard.kind": "canary", "promptyard.release": release.id},
-            )
-            store.set_mlflow_run(engine, release.id, run_id)
-        step = store.steps_of(engine, release.id)[-1].seq
+        run_id = _run_of(settings, release)
+        steps = store.steps_of(engine, release.id)
         registry.log_step(
             settings.mlflow_tracking_uri,
             run_id,
-            step,
+            steps[-1].seq,
             step_metrics(release, evidence),
             ended=release.open_slot is None,
         )
+        if worth_drawing(release.stage, evidence):
+            registry.log_texts(settings.mlflow_tracking_uri, run_id, picture_files(steps))
     except Exception as error:
         get_run_logger().warning("MLflow does not show this step of %s: %s", release.id, type(error).__name__)
+
+
+def _run_of(settings: Settings, release: ReleaseRow) -> str:
+    """The release's run in MLflow, begun if it has none. Raises RegistryUnavailable."""
+    if release.mlflow_run:
+        return release.mlflow_run
+    run_id = registry.open_run(
+        settings.mlflow_tracking_uri,
+        experiment=f"promptyard/{registry.registry_name(release.tenant, release.prompt)}",
+        name=f"release {release.version} against {release.baseline or 'nothing'}",
+        params={"release": release.id, "version": release.version, "baseline": release.baseline or "none"},
+        tags={"promptyard.kind": "canary", "promptyard.release": release.id},
+    )
+    store.set_mlflow_run(engine_of(settings), release.id, run_id)
+    return run_id
+
+
+@step("file certificates")
+def file_certificates(settings: Settings, clock: Clock) -> list[Filed]:
+    """Certificates of sealed releases, as files of their MLflow runs; while MLflow is down they wait."""
+    engine = engine_of(settings)
+    if not registry.is_up(settings.mlflow_tracking_uri) or not unfiled(engine, clock.now()):
+        return []
+
+    def file(release: ReleaseRow, texts: Mapping[str, str]) -> None:
+        steps = store.steps_of(engine, release.id)
+        evaluated = gate_run(steps)
+        run_id = release.mlflow_run or evaluated or _run_of(settings, release)
+        registry.log_texts(settings.mlflow_tracking_uri, run_id, {**texts, **picture_files(steps)})
+        if run_id != evaluated:  # MLflow may have been down at the verdict
+            registry.log_step(settings.mlflow_tracking_uri, run_id, steps[-1].seq, {}, ended=True)
+
+    filed = certificate_files(engine, clock, file)
+    for one in filed:
+        if one.problem:
+            get_run_logger().warning("the certificate of %s waits: %s", one.release.id, one.problem)
+    return filed
 
 
 def step_metrics(release: ReleaseRow, evidence: Mapping[str, Any]) -> dict[str, float]:

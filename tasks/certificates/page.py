@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tasks.certificates.page_chart import e_value_chart
+from tasks.certificates.charts import E_VALUES, SHARES, WORTH, release_charts
+from tasks.certificates.drawing import Drawing
 from tasks.certificates.page_style import STYLE
 
 _STAMP = {"promoted": "good", "rolled_back": "bad", "refused": "bad", "error": "bad", "inconclusive": "open"}
@@ -16,6 +17,7 @@ def page(record: Mapping[str, Any]) -> str:
     release, verdict = record["release"], record["verdict"]
     title = f"{release['prompt']} {release['version']}"
     stage = str(verdict["stage"]).replace("_", " ")
+    charts = release_charts(record["steps"], record["business"])
     parts = [
         f'<header><p class="kicker">Certificate of release</p><h1>{_t(title)}</h1>'
         f'<p class="stamp {_STAMP.get(verdict["stage"], "open")}">{_t(stage)}</p>'
@@ -24,9 +26,9 @@ def page(record: Mapping[str, Any]) -> str:
         _promise(record["promise"]),
         _gate(record["gate"]),
         _approvals(record["approvals"]),
-        _canary(record["steps"]),
+        _canary(record["steps"], charts),
         _left_out(record["left_out"]),
-        _business(record["business"]),
+        _business(record["business"], charts),
         _evidence(record["evidence"]),
     ]
     body = "\n".join(part for part in parts if part)
@@ -100,7 +102,7 @@ def _approvals(approvals: Sequence[Mapping[str, Any]]) -> str:
     return f"<section><h2>Approval</h2>{_table(('', 'by', 'at', 'reason'), rows, figures=False)}</section>"
 
 
-def _canary(steps: Sequence[Mapping[str, Any]]) -> str:
+def _canary(steps: Sequence[Mapping[str, Any]], charts: Mapping[str, Drawing]) -> str:
     rows = []
     for step in _telling(steps):
         users = step["users"]
@@ -127,7 +129,8 @@ def _canary(steps: Sequence[Mapping[str, Any]]) -> str:
     )
     tables = _table(heads, rows) + note
     last = _last_look(decided[-1]) if decided else ""
-    return f"<section><h2>Every step</h2>{tables}</section>{e_value_chart(decided)}{last}"
+    drawn = "".join(charts[name].inline(name) for name in (E_VALUES, SHARES) if name in charts)
+    return f"<section><h2>Every step</h2>{tables}</section>{drawn}{last}"
 
 
 def _telling(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -189,7 +192,7 @@ def _left_out(left_out: Mapping[str, Mapping[str, int]]) -> str:
     return f"<section><h2>Left out of the evidence</h2>{_table(('', 'why', 'how many'), rows)}</section>"
 
 
-def _business(business: Mapping[str, Any] | None) -> str:
+def _business(business: Mapping[str, Any] | None, charts: Mapping[str, Drawing]) -> str:
     if not business:
         return ""
     rows = [
@@ -212,7 +215,8 @@ def _business(business: Mapping[str, Any] | None) -> str:
     cost = f"Testing cost {money(testing['cost_usd'])}{paid}. " if testing["cost_usd"] is not None else ""
     cost += f"A year is projected from {business['observed_hours']:g} hours of this release's traffic."
     advice = f"<p>{_t(business['recommendation'])}</p><p>{_t(cost)}</p>"
-    return f"<section><h2>What it is worth</h2>{advice}{_table(heads, rows)}</section>"
+    drawn = charts[WORTH].inline(WORTH) if WORTH in charts else ""
+    return f"<section><h2>What it is worth</h2>{advice}{_table(heads, rows)}</section>{drawn}"
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:

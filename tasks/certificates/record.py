@@ -36,7 +36,7 @@ def assemble(
     release: ReleaseRow, version: PromptVersionRow, steps: Sequence[ReleaseStepRow], replayed: Replay
 ) -> dict[str, Any]:
     """The record from its rows. Pure."""
-    told = [_step(step) for step in steps if step.kind != SETTLED]
+    told = told_steps(steps)
     decided = [step for step in told if step["guardrails"]]
     return {
         "schema": SCHEMA,
@@ -60,7 +60,7 @@ def assemble(
         "approvals": [_approval(one) for step in steps if (one := step.evidence.get("approval"))],
         "steps": told,
         "left_out": _left_out(decided),
-        "business": _business(steps),
+        "business": last_business(steps),
         "evidence": {
             "looks": replayed.looks,
             "calls": replayed.calls,
@@ -84,6 +84,11 @@ def when(at: float | None) -> str | None:
 def _by_hand(steps: Sequence[ReleaseStepRow]) -> bool:
     last = [step for step in steps if step.kind != SETTLED][-1]
     return (last.kind == "rolled_back" and "decision" not in last.evidence) or last.kind == "rejected"
+
+
+def told_steps(steps: Sequence[ReleaseStepRow]) -> list[dict[str, Any]]:
+    """All steps but those that note a paid debt, with what each saw."""
+    return [_step(step) for step in steps if step.kind != SETTLED]
 
 
 def _step(step: ReleaseStepRow) -> dict[str, Any]:
@@ -186,6 +191,13 @@ def _left_out(decided: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"calls": last.get("excluded_calls", {}), "users": last.get("excluded_users", {})}
 
 
-def _business(steps: Sequence[ReleaseStepRow]) -> dict[str, Any] | None:
+def gate_run(steps: Sequence[ReleaseStepRow]) -> str:
+    """The MLflow run of the gate's evaluation; empty where it gave no verdict or MLflow was down."""
+    found = _gate(steps)
+    return str(found["mlflow_run"] or "") if found else ""
+
+
+def last_business(steps: Sequence[ReleaseStepRow]) -> dict[str, Any] | None:
+    """What the release is worth, as last figured; None where no values are declared or too little is known."""
     found = [step.evidence["business"] for step in steps if step.evidence.get("business")]
     return dict(found[-1]) if found else None

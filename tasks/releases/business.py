@@ -43,6 +43,11 @@ def business(shown: Shown, spec: ValueSpec, *, release_id: str, stage: Stage) ->
         "arms": [{"arm": name, **asdict(one)} for name, one in (("stable", found.stable), ("canary", found.canary))],
         "gain_per_1000_calls": asdict(found.gain_per_1000_calls),
         "gain_per_year": asdict(found.gain_per_year),
+        "gain_spread": {
+            "from": found.gain_spread.lower,
+            "to": found.gain_spread.upper,
+            "shares": list(found.gain_spread.shares),
+        },
         "calls_per_year": round(found.calls_per_year),
         "observed_hours": round((shown.now - shown.started_at) / 3600, 2),
         "probability_of_loss": found.probability_of_loss,

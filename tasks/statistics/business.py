@@ -20,6 +20,7 @@ from tasks.statistics.eprocess import FloatArray
 
 DRAWS = 4_000
 LEVEL = 0.95
+BINS = 40
 FEWEST_USERS = 5
 # A judge that says hardly more about what is resolved than about what is not has said nothing.
 _LEAST_YOUDEN = 0.05
@@ -74,6 +75,15 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """Draws as a histogram: shares of them in bins of equal width; the outermost 1 % are left out."""
+
+    lower: float
+    upper: float
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ArmValue:
     """One arm: share of calls that are resolved, dollars a call costs, net dollars per 1,000 calls and per year."""
 
@@ -97,6 +107,8 @@ class Impact:
     probability_of_loss: float
     calls_per_year: float
     judge_corrected: bool
+    gain_spread: Spread
+    """Of the gain per 1,000 calls."""
 
 
 def impact(
@@ -142,6 +154,7 @@ def impact(
         probability_of_loss=float((gain < 0.0).mean() + (gain == 0.0).mean() / 2),
         calls_per_year=calls_per_year,
         judge_corrected=judge is not None,
+        gain_spread=_spread(gain * _PER),
     )
 
 
@@ -183,3 +196,11 @@ def _corrected(share: FloatArray, errors: tuple[FloatArray, FloatArray] | None, 
 def _estimate(values: FloatArray) -> Estimate:
     lower, upper = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(values.mean()), float(lower), float(upper))
+
+
+def _spread(values: FloatArray) -> Spread:
+    lower, upper = np.quantile(values, [0.005, 0.995])
+    if not upper > lower:
+        lower, upper = lower - 0.5, upper + 0.5
+    counts, _ = np.histogram(values, bins=BINS, range=(lower, upper))
+    return Spread(float(lower), float(upper), tuple(float(count) / values.size for count in counts))

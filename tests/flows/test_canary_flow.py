@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis
+from prefect.artifacts import Artifact
 
 from flows.advance_canaries import advance_canaries
 from flows.score_calls import score_calls
@@ -13,10 +14,11 @@ from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import SystemClock
 from gateway.prompts.routing_store import ROUTING_KEY
 from gateway.storage.engine import reading, writing
-from gateway.storage.models import CallRow, ScoreRow
+from gateway.storage.models import CallRow, ReleaseRow, ScoreRow
 from tasks.releases import store
 from tasks.releases.evidence import QUALITY
 from tasks.releases.owed import Owed, owing
+from tasks.releases.sealing import PATIENCE
 from tasks.releases.stages import Stage
 from tasks.releases.store import Step
 from tests.flows.conftest import World
@@ -97,6 +99,17 @@ def test_a_canary_that_does_harm_is_rolled_back_everywhere(world: World) -> None
     run = mlflow.get_run(store.get_release(world.engine, release.id).mlflow_run)
     assert (run.info.status, run.data.metrics["weight_percent"]) == ("FINISHED", 0.0)
     assert run.data.metrics["quality_canary_mean"] == pytest.approx(0.1)
+    pictures = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id, "pictures")}
+    assert pictures == {"pictures/evidence-by-user.svg", "pictures/share-of-the-users.svg"}
+    assert "data:image/svg+xml;base64," in str(Artifact.get("evidence-ramp"))
+
+    with writing(world.engine) as session:
+        row = session.get_one(ReleaseRow, release.id)
+        row.closed_at = time.time() - PATIENCE - 1
+    advance_canaries()
+    record = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/certificate.json")
+    assert (record["release"]["id"], record["evidence"]["sealed"]) == (release.id, True)
+    assert "rolled back" in mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/certificate.html")
 
 
 def test_a_promotion_whose_run_died_is_warmed_by_the_next(world: World) -> None:

@@ -8,13 +8,14 @@ import pytest
 
 from gateway.storage.engine import writing
 from gateway.storage.models import CallRow, ReleaseRow
+from tasks.certificates.charts import WORTH
 from tasks.certificates.page import page
 from tasks.certificates.record import certificate
 from tasks.releases import reconcile, store
 from tasks.releases.business import recommendation
 from tasks.releases.replay import replay
 from tasks.releases.stages import Stage
-from tasks.statistics.business import ArmValue, Estimate, Impact
+from tasks.statistics.business import ArmValue, Estimate, Impact, Spread
 from tests.tasks.releases.traffic import Quality, around
 from tests.tasks.releases.yard import POLICY, Yard, live_call
 
@@ -66,7 +67,12 @@ def test_a_harmful_version_loses_money_and_the_certificate_says_so(small_yard: Y
     assert found["testing"]["return"] > 0
     record = certificate(small_yard.engine, release.id)
     assert record["business"] == found
-    assert "What it is worth" in page(record)
+    shown = page(record)
+    assert "What it is worth" in shown
+    assert WORTH in shown
+    spread = found["gain_spread"]
+    assert sum(spread["shares"]) == pytest.approx(0.99, abs=0.005)
+    assert spread["from"] < found["gain_per_1000_calls"]["mean"] < spread["to"] < 0
 
 
 def test_a_replay_says_it_again_and_a_changed_cost_is_found(small_yard: Yard) -> None:
@@ -103,7 +109,9 @@ def test_without_declared_values_nothing_is_said(small_yard: Yard) -> None:
 def test_words(loss: float, stage: Stage, words: str) -> None:
     plain = Estimate(1.0, 0.5, 1.5)
     arm = ArmValue(9, 9, plain, 0.01, 0.1, plain, plain)
-    found = Impact(arm, arm, Estimate(10.0, 5.0, 15.0), Estimate(9e3, 1.0, 2e4), loss, 1e6, judge_corrected=False)
+    spread = Spread(5.0, 15.0, (0.5, 0.5))
+    gains = Estimate(10.0, 5.0, 15.0), Estimate(9e3, 1.0, 2e4)
+    found = Impact(arm, arm, *gains, loss, 1e6, judge_corrected=False, gain_spread=spread)
     said = recommendation(found, stage)
     assert words in said
     assert "no calibration is declared" in said
