@@ -4,6 +4,7 @@ What must hold of each is said by its kind; what must hold of all: nobody goes b
 is open, everybody is on the version in production once it is closed, feedback is credited to the version that answered.
 """
 
+import math
 import random
 import time
 from collections import defaultdict
@@ -115,7 +116,10 @@ class Result:
 
 
 class Trials:
-    """Plays trials beside each other on one stand; ``tell`` hears of each wave."""
+    """Plays trials beside each other on one stand; ``tell`` hears of each wave.
+
+    ``until``: after that time of ``time.monotonic`` no more users come.
+    """
 
     def __init__(
         self,
@@ -125,11 +129,13 @@ class Trials:
         seed: int = 0,
         users: int = USERS_A_WAVE,
         canary: Mapping[str, Any] = QUICK,
+        until: float = math.inf,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._stand = stand
         self._users = users
         self._canary = canary
+        self._until = until
         self._seed = seed
         self._draw = random.Random(seed)
         self._tell = tell
@@ -145,7 +151,8 @@ class Trials:
     def waves(self, most: int) -> None:
         """So many waves of users, or until every release is closed."""
         for _ in range(most):
-            if not (running := [run for run in self.runs if run.open]):
+            running = [run for run in self.runs if run.open]
+            if not running or time.monotonic() > self._until:
                 return
             visits = [visit for run in running for visit in self._visits(run)]
             self._draw.shuffle(visits)

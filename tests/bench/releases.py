@@ -5,6 +5,7 @@ calls fail is rolled back before 120 users have seen it. A good one is promoted.
 """
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,18 +36,20 @@ from tests.bench.release_trials import (
 SAME, HARMFUL, GOOD = 20, 5, 3
 MOST_FALSE_ALARMS = 3
 MOST_WAVES = 16
+_WIDE = 52
 _COUNTS = ("canary users", "stable users", "waves", "seconds")
 BRISK = ChainSettings.model_validate({"breaker_cooldown": 1})
 """Providers that are back are asked again soon."""
 
 
 def run(seconds: float, console: Console) -> dict[str, Any]:
-    """``seconds``: has no meaning here; the trials end by users, not by time."""
+    """``seconds``: the longest that users come; what is open by then is inconclusive."""
+    until = time.monotonic() + seconds
     with (
         tempfile.TemporaryDirectory(prefix="promptyard-bench-") as folder,
         release_stand(Path(folder), chain=BRISK) as stand,
     ):
-        results = compared(stand, console) + in_outages(stand, console)
+        results = compared(stand, until, console) + in_outages(stand, until, console)
     violations = violations_of(results)
     _print(results, console)
     for line in violations:
@@ -54,28 +57,28 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
     return {"trials": [_plain(one) for one in results], "violations": violations}
 
 
-def compared(stand: ReleaseStand, console: Console) -> list[Result]:
+def compared(stand: ReleaseStand, until: float, console: Console) -> list[Result]:
     """The same prompt, harmful and good ones, and one whose own model cannot be reached, all beside each other."""
     trials = [same(n) for n in range(SAME)] + [harmful(n) for n in range(HARMFUL)] + [good(n) for n in range(GOOD)]
     lost = under_outage("own-model-down", model={"chain": [f"openai/{UNREACHABLE}"]})
     stand.faults(FAILS, VARIES, IS_DOWN)
-    playing = Trials(stand, [*trials, lost], tell=console.print)
+    playing = Trials(stand, [*trials, lost], until=until, tell=console.print)
     playing.waves(MOST_WAVES)
     playing.close()
     stand.faults()
     return playing.results()
 
 
-def in_outages(stand: ReleaseStand, console: Console) -> list[Result]:
+def in_outages(stand: ReleaseStand, until: float, console: Console) -> list[Result]:
     """The first provider down from the start; all of them; and all of them for a while in the middle."""
-    first = Trials(stand, [under_outage("first-provider-down")], tell=console.print)
+    first = Trials(stand, [under_outage("first-provider-down")], until=until, tell=console.print)
     stand.faults(OPENAI_DOWN)
     first.waves(3)
     first.close()
     stand.faults()
-    passing = Trials(stand, [under_outage("outage-that-passes", Stage.PROMOTED)], tell=console.print)
+    passing = Trials(stand, [under_outage("outage-that-passes", Stage.PROMOTED)], until=until, tell=console.print)
     passing.waves(1)
-    every = Trials(stand, [under_outage("every-provider-down")], tell=console.print)
+    every = Trials(stand, [under_outage("every-provider-down")], until=until, tell=console.print)
     stand.faults(ALL_DOWN)
     every.waves(3)
     passing.waves(2)
@@ -101,6 +104,10 @@ def _plain(result: Result) -> dict[str, Any]:
     return {"name": result.trial.name, "kind": result.trial.kind.value, **told}
 
 
+def _short(why: str) -> str:
+    return why if len(why) <= _WIDE else f"{why[: _WIDE - 3]}..."
+
+
 def _print(results: Sequence[Result], console: Console) -> None:
     table = Table(title="Releases through HTTP")
     for column in ("release", "kind", "verdict", "canary users", "stable users", "waves", "seconds", "why"):
@@ -110,5 +117,5 @@ def _print(results: Sequence[Result], console: Console) -> None:
     for one in results:
         why = one.reason.split(";")[0]
         counts = (str(one.canary_users), str(one.stable_users), str(one.waves), f"{one.seconds:.0f}")
-        table.add_row(one.trial.name, one.trial.kind, one.stage, *counts, why if len(why) < 60 else why[:57] + "...")
+        table.add_row(one.trial.name, one.trial.kind, one.stage, *counts, _short(why))
     console.print(table)
