@@ -1,14 +1,16 @@
 """Which version a user gets: sticky, nested, in the declared share, with an evidence sample alike in all arms."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.errors import UnknownPrompt
-from gateway.prompts.router import Router, describe, stable_only
-from gateway.prompts.splits import BASIS, bucket, choose, in_evidence_sample
+from gateway.prompts.router import Router, by_baseline, describe, stable_only
+from gateway.prompts.splits import BASIS, Policy, bucket, choose, in_evidence_sample
 from gateway.types import CANARY, STABLE, Arm, Call, ModelRef, PromptVersion, Route, RoutingTable
+from tests.gateway.prompts.test_splits import experiment
 
 texts = st.text(max_size=20)
 users = st.text(min_size=1, max_size=20)
@@ -145,3 +147,68 @@ def test_what_is_active_is_described_for_everybody_and_for_one_user() -> None:
     assert told["user"] == {"arm": arm.name, "version": arm.version.version}
     assert describe(stable_only(opened))["release"] is None
     assert stable_only(opened).arms == (structs.replace(opened.arms[0], weight=BASIS),)
+
+
+def test_an_experiment_is_described_with_the_weights_of_its_segments() -> None:
+    opened = experiment(Policy.CONTEXTUAL, (6000, 4000), keys=("plan",), segments={"plan=pro": (0, BASIS)}, epoch=3)
+    told = describe(opened, "u", {"plan": "pro"})
+    assert (told["stable"], told["release"]) == ("1.0.0", None)
+    assert told["experiment"] == {
+        "id": "exp_1",
+        "policy": "contextual",
+        "epoch": 3,
+        "fall_back": False,
+        "context_keys": ["plan"],
+        "segments": {"plan=pro": {"1.0.0": 0.0, "1.1.0": 1.0}},
+    }
+    assert told["arms"] == [
+        {"arm": STABLE, "version": "1.0.0", "share_of_users": 0.6},
+        {"arm": "1.1.0", "version": "1.1.0", "share_of_users": 0.4},
+    ]
+    assert told["user"] == {"arm": "1.1.0", "version": "1.1.0"}
+    closed = stable_only(opened)
+    assert describe(closed)["experiment"] is None
+    assert closed == Route(tenant="acme", prompt="help", arms=(structs.replace(opened.arms[0], weight=BASIS),))
+
+
+def test_a_call_of_an_experiment_carries_who_drew_it_and_with_what_chance() -> None:
+    opened = experiment(Policy.CONTEXTUAL, (6000, 4000), keys=("plan",), segments={"plan=pro": (0, BASIS)})
+    router = Router(RoutingTable(1, (opened,)))
+    routed = router.route(structs.replace(call(), traits={"plan": "pro"}))
+    assert (routed.experiment, routed.segment, routed.propensity, routed.weight) == ("exp_1", "plan=pro", 1.0, BASIS)
+    assert (routed.version, routed.arm, routed.release, routed.evidence) == (version("1.1.0"), "1.1.0", "", True)
+    pinned = router.route(call(pinned="1.1.0"))
+    assert (pinned.experiment, pinned.segment, pinned.propensity, pinned.evidence) == ("", "", None, False)
+
+
+def test_the_baseline_stands_by_where_it_is_declared_and_another_arm_was_drawn() -> None:
+    opened = structs.replace(experiment(Policy.AB, (5000, 5000)), fall_back=True)
+    seen = {}
+    for number in range(50):
+        came = call(user=f"user-{number}")
+        routed = Router(RoutingTable(1, (opened,))).route(came)
+        assert routed.version is not None
+        seen[routed.version.version] = routed
+        instead = by_baseline(came, routed)
+        if routed.version == opened.stable:
+            assert instead is None
+            continue
+        assert instead is not None
+        assert (instead.version, instead.arm, instead.fell_back_from) == (opened.stable, STABLE, "1.1.0")
+        assert (instead.experiment, instead.propensity, instead.evidence) == ("exp_1", 0.5, True)
+        assert by_baseline(came, instead) is None, "once"
+    assert set(seen) == {"1.0.0", "1.1.0"}
+    plain = Router(RoutingTable(1, (structs.replace(opened, fall_back=False),)))
+    assert by_baseline(call(), plain.route(structs.replace(call(), user=seen["1.1.0"].user))) is None
+
+
+def test_tables_and_calls_of_before_experiments_still_load() -> None:
+    """The last copy on disk, and what another worker published, may be of an older gateway."""
+    table = RoutingTable(
+        7, (experiment(Policy.BANDIT, keys=("plan",), segments={"plan=a": (1, 2, 9_997)}), route(2500))
+    )
+    assert msgspec.json.decode(msgspec.json.encode(table), type=RoutingTable) == table
+    older = msgspec.to_builtins(RoutingTable(6, (route(2500),)))
+    for name in ("experiment", "policy", "context_keys", "segments", "fall_back", "epoch"):
+        del older["routes"][0][name]
+    assert msgspec.json.decode(msgspec.json.encode(older), type=RoutingTable) == RoutingTable(6, (route(2500),))
