@@ -38,7 +38,7 @@ def gate_prompt(request: GateRequest) -> Gated:
         raise Conflict(f"cannot gate against {request.against!r}", hint="Use 'production' or 'nothing'.")
     workspace = load_workspace()
     settings = workspace.settings
-    file = read(request.path, workspace.policy_defaults)
+    file = read(request.path, workspace.policy_defaults, settings.mlflow_tracking_uri)
     version = bundle(file.spec, request.tenant or settings.tenant)
     baseline = production_version(settings, version.tenant, version.name) if request.against == "production" else None
     if baseline is not None and baseline.version == version.version:

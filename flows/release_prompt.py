@@ -42,7 +42,7 @@ def release_prompt(request: ReleaseRequest) -> Release:
     workspace = load_workspace()
     settings, clock = workspace.settings, SystemClock()
     tenant = request.tenant or settings.tenant
-    file = read(request.path, workspace.policy_defaults)
+    file = read(request.path, workspace.policy_defaults, settings.mlflow_tracking_uri)
     register_prompt(RegisterRequest(path=request.path, tenant=tenant, author=request.author))
     release = open_release(settings, clock, file, tenant, request.author, request.salt, str(flow_run.id or ""))
     try:

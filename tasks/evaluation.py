@@ -73,7 +73,7 @@ def evaluate(
     plan = [(item, repeat) for item in items for repeat in range(first_repeat, first_repeat + repeats)]
     # What is packed or sent as a batch is worth the more, the more there is of it.
     size = PART if background.batching == "off" else max(1, len(plan))
-    in_flight = max(1, IN_FLIGHT // spread.processes)
+    in_flight = max(1, IN_FLIGHT // (spread.processes or 1))
     parts = [
         Part(settings, tenant, version, tuple(plan[at : at + size]), gate, use_judge, background, in_flight)
         for at in range(0, len(plan), size)

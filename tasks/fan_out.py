@@ -63,11 +63,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class FanOut:
-    """An open task runner. ``processes``: among how many the calls in flight are shared."""
+    """An open task runner. ``processes``: among how many the calls in flight are shared; None: threads of this one."""
 
     runner: "TaskRunner[Any]"
     bar: Bar
-    processes: int = 1
+    processes: int | None = None
 
     def map(self, step: Step[[A], R], name: str, parts: Sequence[A]) -> list[R]:
         """A task run for each part, the results in order. Raises what a part raises."""
@@ -76,8 +76,11 @@ class FanOut:
 
         task: Any = step.task.with_options(name=name)
         (parameter,) = signature(step.fn).parameters
-        # opaque: Prefect looks for futures in every field of every item otherwise, which takes seconds.
-        sizes = {self.runner.submit(task, parameters={parameter: opaque(part)}): len(part) for part in parts}
+        sizes = {}
+        for part in parts:
+            # Prefect would look for futures in every field of every item. Dask hands what says so over as a tuple.
+            given = opaque(part) if self.processes is None else part
+            sizes[self.runner.submit(task, parameters={parameter: given})] = len(part)
         for future in as_completed(list(sizes)):
             self.bar.add(sizes[future])
         return [future.result() for future in sizes]

@@ -156,6 +156,14 @@ def log_evaluation(settings: Settings, file: SpecFile, gated: Gated, flow_run_ur
             },
             table=gated.rows,
             texts={"verdict.md": gated.summary},
+            datasets=[
+                registry.DatasetInput(name, digest(items), context)
+                for name, items, context in (
+                    (gate.golden, file.golden, "golden"),
+                    (gate.must_pass, file.must_pass, "must-pass"),
+                )
+                if items
+            ],
         ),
     )
     engine = engine_of(settings)

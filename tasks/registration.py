@@ -1,6 +1,6 @@
 """Registering a version: in the ledger first, which is the truth, then in MLflow, where people browse it."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,12 @@ def _engine(url: str, policy: SqlSettings) -> Engine:
 
 
 @step("read spec")
-def read(path: Path, defaults: dict[str, Any]) -> SpecFile:
-    """The spec with its datasets, checked. Raises SpecError, naming file, field and line."""
-    return read_spec(path, defaults)
+def read(path: Path, defaults: dict[str, Any], mlflow: str | None = None) -> SpecFile:
+    """The spec with its datasets, checked; those kept in MLflow are read where its address is given (even ``""``).
+
+    Raises SpecError, naming file, field and line or record, and RegistryUnavailable.
+    """
+    return read_spec(path, defaults, None if mlflow is None else partial(registry.dataset_records, mlflow))
 
 
 @step("register version")

@@ -144,7 +144,8 @@ def dataset_records(tracking_uri: str, name: str) -> list[Record]:
     found = _find_dataset(_mlflow(tracking_uri), name)
     if found is None:
         raise LookupError(name)
-    return [Record(one.inputs or {}, one.expectations or {}, one.tags or {}) for one in found.records]
+    rows = found.to_df().to_dict("records")
+    return [Record(*(row.get(name) or {} for name in ("inputs", "expectations", "tags"))) for row in rows]
 
 
 def _find_dataset(client: Any, name: str) -> Any:

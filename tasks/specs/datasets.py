@@ -1,18 +1,19 @@
-"""Golden and must-pass sets, as JSON lines or CSV, checked with line numbers.
+"""Golden and must-pass sets, as JSON lines, CSV or records of MLflow, checked with line or record numbers.
 
 ``input`` may stand for ``variables``: a text is the prompt's only required variable, or the one named ``question``. An
 item without an ``id`` has one that follows from its variables, so that it is the same item wherever its line goes.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.specs.dataset_files import read_rows
+from tasks.specs.dataset_files import Row, read_rows
+from tasks.specs.mlflow_datasets import PREFIX, Record, record_rows
 from tasks.specs.model import Assertion, VariableSpec
 
 
@@ -46,6 +47,21 @@ def read_items(path: Path, *, variables: Mapping[str, VariableSpec], must_assert
         raise DatasetError([f"{path.name}: there is no such file beside the spec"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError([f"{path.name}: cannot be read: {error}"]) from None
+    return checked_items(path.name, "line", rows, variables=variables, must_assert=must_assert)
+
+
+def read_records(
+    name: str, records: Iterable[Record], *, variables: Mapping[str, VariableSpec], must_assert: bool
+) -> tuple[GoldenItem, ...]:
+    """The items of a dataset of MLflow. Raises DatasetError with up to ten broken records."""
+    rows = record_rows(records)
+    return checked_items(PREFIX + name, "record", rows, variables=variables, must_assert=must_assert)
+
+
+def checked_items(
+    source: str, unit: str, rows: Iterable[Row], *, variables: Mapping[str, VariableSpec], must_assert: bool
+) -> tuple[GoldenItem, ...]:
+    """The items in order; a problem is of a ``unit`` (line, record) of the ``source``. Raises DatasetError."""
     items: list[GoldenItem] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
@@ -54,16 +70,16 @@ def read_items(path: Path, *, variables: Mapping[str, VariableSpec], must_assert
             if isinstance(row, Exception):
                 raise row
             item = GoldenItem.model_validate(_whole(row, variables))
-            _check(item, variables, must_assert, seen)
+            _check(item, variables, must_assert, seen, unit)
         except ValueError as error:
-            problems.append(f"{path.name} line {number}: {_words(error)}")
+            problems.append(f"{source} {unit} {number}: {_words(error)}")
             continue
         seen[item.id] = number
         items.append(item)
     if not problems and not items:
-        problems.append(f"{path.name}: has no items")
+        problems.append(f"{source}: has no items")
     if problems:
-        more = [f"{path.name}: and {len(problems) - 10} more"] if len(problems) > 10 else []
+        more = [f"{source}: and {len(problems) - 10} more"] if len(problems) > 10 else []
         raise DatasetError(problems[:10] + more)
     return tuple(items)
 
@@ -103,9 +119,11 @@ def content_id(variables: Mapping[str, Any]) -> str:
     return "i-" + hashlib.sha256(msgspec.json.encode(variables, order="deterministic")).hexdigest()[:12]
 
 
-def _check(item: GoldenItem, variables: Mapping[str, VariableSpec], must_assert: bool, seen: dict[str, int]) -> None:
+def _check(
+    item: GoldenItem, variables: Mapping[str, VariableSpec], must_assert: bool, seen: dict[str, int], unit: str
+) -> None:
     if item.id in seen:
-        raise ValueError(f"the id {item.id!r} is taken by line {seen[item.id]}")
+        raise ValueError(f"the id {item.id!r} is taken by {unit} {seen[item.id]}")
     if unknown := sorted(set(item.variables) - set(variables)):
         raise ValueError(f"the prompt has no variable {unknown[0]!r}")
     for name, variable in variables.items():

@@ -272,8 +272,8 @@ class GateBudgetSpec(Section):
 class GateSpec(Section):
     """When a version may go on. ``margin``: how much worse than production its mean score may be."""
 
-    golden: str = "golden.jsonl"
-    must_pass: str = ""
+    golden: str = Field("golden.jsonl", description="A file beside the spec, or mlflow:NAME of a dataset in MLflow.")
+    must_pass: str = Field("", description="As golden; empty: none.")
     traffic: TrafficSpec = Field(default_factory=TrafficSpec)
     judge: JudgeSpec = Field(default_factory=JudgeSpec)
     assertions: tuple[Assertion, ...] = ()

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tasks.specs.datasets import DatasetError, GoldenItem, read_items
+from tasks.specs.datasets import DatasetError, GoldenItem, read_items, read_records
 from tasks.specs.function_files import FunctionError, find_function
+from tasks.specs.mlflow_datasets import Datasets, kept_in_mlflow
 from tasks.specs.model import PromptSpec
 
 
@@ -24,20 +25,24 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class SpecFile:
-    """A spec with the datasets beside it, all read and checked."""
+    """A spec with its datasets, all read and checked."""
 
     path: Path
     folder: Path
     """Where ``documents/`` and the datasets are: beside the file that the spec extends, if it does."""
     spec: PromptSpec
     golden: tuple[GoldenItem, ...]
+    """Empty where it is kept in MLflow and nobody said how to read there."""
     must_pass: tuple[GoldenItem, ...]
 
 
-def read_spec(path: Path, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> SpecFile:
+def read_spec(
+    path: Path, defaults: Mapping[str, Mapping[str, Any]] | None = None, datasets: Datasets | None = None
+) -> SpecFile:
     """The checked spec; ``defaults`` are sections (``gate``, ``canary``) of which the file's own values win.
 
-    Raises SpecError; nothing is registered or changed by reading.
+    ``datasets`` are those that the spec names as ``mlflow:NAME``; without it they are not read. Raises SpecError, and
+    what ``datasets`` raises; nothing is registered or changed by reading.
     """
     path = Path(path)
     content, home = _merged(path)
@@ -51,8 +56,8 @@ def read_spec(path: Path, defaults: Mapping[str, Mapping[str, Any]] | None = Non
         raise SpecError(path, [_line(problem) for problem in error.errors()]) from None
     if problems := _functions(home, spec):
         raise SpecError(path, problems)
-    golden = _items(path, home, spec.gate.golden, spec, must_assert=False)
-    must_pass = _items(path, home, spec.gate.must_pass, spec, must_assert=True)
+    golden = _items(path, home, spec.gate.golden, spec, datasets, must_assert=False)
+    must_pass = _items(path, home, spec.gate.must_pass, spec, datasets, must_assert=True)
     return SpecFile(path=path, folder=home, spec=spec, golden=golden, must_pass=must_pass)
 
 
@@ -99,11 +104,18 @@ def _functions(home: Path, spec: PromptSpec) -> list[str]:
     return problems
 
 
-def _items(path: Path, home: Path, name: str, spec: PromptSpec, *, must_assert: bool) -> tuple[GoldenItem, ...]:
-    if not name:
+def _items(
+    path: Path, home: Path, name: str, spec: PromptSpec, datasets: Datasets | None, *, must_assert: bool
+) -> tuple[GoldenItem, ...]:
+    kept = kept_in_mlflow(name)
+    if not name or (kept and datasets is None):
         return ()
     try:
+        if kept and datasets is not None:
+            return read_records(kept, datasets(kept), variables=spec.variables, must_assert=must_assert)
         return read_items(home / name, variables=spec.variables, must_assert=must_assert)
+    except LookupError:
+        raise SpecError(path, [f"{name}: MLflow has no dataset of this name"]) from None
     except DatasetError as error:
         raise SpecError(path, error.problems) from None
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -198,7 +199,7 @@ def _median_steps(rounds: Sequence[Round]) -> dict[str, float]:
 
 
 def _steps(run_id: UUID) -> dict[str, float]:
-    """Seconds by task name, in order; waits until the server knows that all have ended."""
+    """Seconds from the first start to the last end of a name's tasks; waits until the server knows that all ended."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
@@ -211,11 +212,11 @@ def _steps(run_id: UUID) -> dict[str, float]:
                 break
             assert time.monotonic() < deadline, "the Prefect server does not know of the tasks"
             time.sleep(0.2)
-    found: dict[str, float] = {}
+    spans: dict[str, list[datetime]] = {}
     for one in sorted(tasks, key=lambda one: one.start_time):
-        name = one.name.rsplit("-", 1)[0]
-        found[name] = found.get(name, 0.0) + one.total_run_time.total_seconds()
-    return found
+        begun, ended = spans.setdefault(one.name.rsplit("-", 1)[0], [one.start_time, one.end_time])
+        spans[one.name.rsplit("-", 1)[0]] = [begun, max(ended, one.end_time)]
+    return {name: (ended - begun).total_seconds() for name, (begun, ended) in spans.items()}
 
 
 def _file(folder: Path, version: str, system: str, count: int) -> SpecFile:

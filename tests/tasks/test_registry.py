@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tasks import registry
+from tasks.registration import read
 from tasks.registry import RegistryUnavailable, RunRecord
+from tests.tasks.specs.spec_files import changed, write_spec
 
 pytestmark = pytest.mark.integration
 
@@ -107,3 +109,38 @@ def test_without_mlflow_everything_says_so_at_once(down: str, words: str, work: 
 def test_names_of_other_tenants_go_in_front() -> None:
     assert registry.registry_name("default", "help") == "help"
     assert registry.registry_name("acme", "help") == "acme.help"
+
+
+def test_a_dataset_is_read_by_its_name_and_is_an_input_of_the_run(uri: str) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    experiment = mlflow.create_experiment("datasets")
+    made = mlflow.genai.create_dataset(name="questions", experiment_id=experiment)
+    asked = {"inputs": {"question": "How much?"}, "expectations": {"expected_response": "€9."}, "tags": {"id": "g-1"}}
+    made.merge_records([asked])
+    (record,) = registry.dataset_records(uri, "questions")
+    assert (record.inputs, record.expectations) == (asked["inputs"], asked["expectations"])
+    assert record.tags["id"] == "g-1"
+    with pytest.raises(LookupError):
+        registry.dataset_records(uri, "others")
+
+    inputs = [
+        registry.DatasetInput("mlflow:questions", "a" * 64, "golden"),
+        registry.DatasetInput("must_pass.jsonl", "b" * 64, "must-pass"),
+    ]
+    run = registry.log_run(uri, RunRecord(experiment="promptyard/help", name="gate", datasets=inputs))
+    shown = mlflow.get_run(run).inputs.dataset_inputs
+    tags = [{tag.key: tag.value for tag in one.tags} for one in shown]
+    assert sorted(
+        (one.dataset.name, tag["mlflow.data.context"], tag["digest"]) for one, tag in zip(shown, tags, strict=True)
+    ) == [
+        ("must_pass.jsonl", "must-pass", "b" * 64),
+        ("questions", "golden", "a" * 64),
+    ]
+
+
+def test_a_dataset_of_mlflow_cannot_be_read_where_no_mlflow_is_configured(tmp_path: Path) -> None:
+    path = write_spec(tmp_path, changed({"gate": {"golden": "mlflow:questions"}}))
+    with pytest.raises(RegistryUnavailable, match="no MLflow server is configured"):
+        read.fn(path, {}, "")
