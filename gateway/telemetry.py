@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from gateway.errors import PromptyardError
+from gateway.tallies import Spread, Spreads, Tallies, Tally
 from gateway.trail import Trail
 from gateway.types import Answer, Call, Layer, Reply
 
@@ -33,13 +34,13 @@ class Bounded:
 class _Series(Struct, frozen=True):
     """What one kind of answer counts into, looked up once: finding a series by its labels costs more than counting."""
 
-    calls: Counter
-    latency: Histogram
-    first_token: Histogram
-    cost: Counter
-    saved: Counter
-    input_tokens: Counter
-    output_tokens: Counter
+    calls: Tally
+    latency: Spread
+    first_token: Spread
+    cost: Tally
+    saved: Tally
+    input_tokens: Tally
+    output_tokens: Tally
 
 
 class Metrics:
@@ -54,56 +55,56 @@ class Metrics:
         self._answers: dict[tuple[str, Layer, str, str], _Series] = {}
         self._stage_series: dict[str, Callable[[float], None]] = {}
         self._look_series: dict[tuple[str, str], tuple[Callable[[], None], Callable[[float], None]]] = {}
-        self._calls = Counter(
+        self._calls = Tallies(
             "promptyard_calls_total",
             "Calls by prompt, version, cache layer and outcome code.",
             ["prompt", "version", "layer", "outcome"],
             registry=self.registry,
         )
-        self._latency = Histogram(
+        self._latency = Spreads(
             "promptyard_call_seconds",
             "Time from admission to the whole answer.",
             ["prompt", "version", "layer", "provider"],
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._first_token = Histogram(
+        self._first_token = Spreads(
             "promptyard_first_token_seconds",
             "Time from admission to the first piece of a streamed answer.",
             ["prompt", "version", "layer", "provider"],
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._stage = Histogram(
+        self._stage = Spreads(
             "promptyard_stage_seconds",
             "Time per stage of the request path.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._lookups = Counter(
+        self._lookups = Tallies(
             "promptyard_cache_lookups_total",
             "Looks into a layer of the cache by what it said: hit, or why it did not answer.",
             ["layer", "outcome"],
             registry=self.registry,
         )
-        self._lookup_time = Histogram(
+        self._lookup_time = Spreads(
             "promptyard_cache_lookup_seconds",
             "Time that a layer of the cache took to say so.",
             ["layer"],
             buckets=_LOOK_SECONDS,
             registry=self.registry,
         )
-        self._cost = Counter(
+        self._cost = Tallies(
             "promptyard_cost_usd_total", "Money spent, where the price is known.", ["prompt"], registry=self.registry
         )
-        self._saved = Counter(
+        self._saved = Tallies(
             "promptyard_saved_usd_total", "Money that cached answers saved.", ["prompt"], registry=self.registry
         )
-        self._tokens = Counter(
+        self._tokens = Tallies(
             "promptyard_tokens_total", "Tokens by model and kind.", ["model", "kind"], registry=self.registry
         )
-        self._attempts = Counter(
+        self._attempts = Tallies(
             "promptyard_provider_attempts_total",
             "Tries by provider, model and error code (empty when it answered).",
             ["provider", "model", "error"],

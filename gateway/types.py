@@ -16,6 +16,7 @@ Message = Mapping[str, Any]
 """A chat message in OpenAI's shape: ``{"role": ..., "content": ...}`` and whatever else the caller sent."""
 
 STABLE = "stable"
+_NOTHING = Decimal(0)
 CANARY = "canary"
 
 
@@ -504,9 +505,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     @property
     def paid_usd(self) -> Decimal | None:
         """What this answer cost: nothing when no provider was asked for it, None where the price is unknown."""
-        return self.cost.usd if self.layer is Layer.NONE else Decimal(0)
+        return self.cost.usd if self.layer is Layer.NONE else _NOTHING
 
     @property
     def saved_usd(self) -> Decimal | None:
         """What the provider would have charged, had nobody asked before."""
-        return Decimal(0) if self.layer is Layer.NONE else self.cost.usd
+        return _NOTHING if self.layer is Layer.NONE else self.cost.usd

@@ -332,7 +332,7 @@ def answer_headers(answer: Answer) -> RawHeaders:
     call, reply, paid = answer.call, answer.reply, answer.paid_usd
     headers = [
         (b"x-promptyard-call-id", call.id.encode()),
-        (b"x-promptyard-cache", answer.layer.value.encode()),
+        (b"x-promptyard-cache", answer.layer.encode()),
         (b"x-promptyard-provider", reply.provider.encode("latin-1", "replace")),
         (b"x-promptyard-model", reply.model.encode("latin-1", "replace")),
         (b"x-promptyard-attempts", b"%d" % len(reply.attempts)),
