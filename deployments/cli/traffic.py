@@ -9,6 +9,7 @@ import typer
 from deployments.cli.stack_home import connected_settings, stack_home
 
 if TYPE_CHECKING:
+    from deployments.cli.release_watch import Read
     from deployments.traffic.plan import TrafficPlan
     from deployments.traffic.player import OnProgress
     from deployments.traffic.report import TrafficReport
@@ -35,6 +36,7 @@ def traffic(
 ) -> None:
     """Ask questions as users would, rate some of the answers, report rates, latencies, hits and versions.
 
+    While a release of the prompt is open its arms are shown beside: shares, scores, e-values.
     Ctrl-C ends it early, with a report. Exit status 1 when not a single answer came back.
     """
     import asyncio
@@ -42,6 +44,8 @@ def traffic(
     from rich.console import Console
 
     from deployments.cli.gateway_client import gateway_url, home_key, open_gateway
+    from deployments.cli.release_watch import ReleaseWatch
+    from deployments.cli.release_watch import as_json as release_as_json
     from deployments.cli.traffic_view import TrafficView, print_report
     from deployments.traffic.plan import TrafficPlan, read_pool
 
@@ -62,12 +66,13 @@ def traffic(
     )
     with open_gateway(home, settings) as gateway:
         gateway.call("GET", "v1", "prompts", prompt)  # no gateway, no such prompt: said once, not once a request
-    with TrafficView(plan) as view:
+    watch = ReleaseWatch(_release_reader(settings.tenant, prompt))
+    with watch, TrafficView(plan, release=lambda: watch.now) as view:
         report = asyncio.run(_until_interrupted(plan, view.show))
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        typer.echo(json.dumps({**report.to_json(), "release": release_as_json(watch.now)}, indent=2))
     else:
-        print_report(report, Console())
+        print_report(report, Console(), watch.now)
     raise typer.Exit(0 if report.answers else 1)
 
 
@@ -86,6 +91,19 @@ async def _until_interrupted(plan: "TrafficPlan", on_progress: "OnProgress") -> 
 
     loop.add_signal_handler(signal.SIGINT, interrupted)
     return await play(plan, on_progress=on_progress, stop=stop)
+
+
+def _release_reader(tenant: str, prompt: str) -> "Read":
+    """Reads this home's ledger; without one there is nothing to watch."""
+    from deployments.cli.ledger_access import open_ledger
+    from gateway.errors import PromptyardError
+    from tasks.releases.live import release_now
+
+    try:
+        _, engine = open_ledger()
+    except PromptyardError:
+        return lambda release_id: None
+    return lambda release_id: release_now(engine, tenant, prompt, release_id)
 
 
 def _pool_of(prompt: str) -> Path:

@@ -1,16 +1,22 @@
 """How traffic looks: a live line while it plays, tables when it is over."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from deployments.cli.release_watch import headline, release_table
 from deployments.traffic.plan import TrafficPlan
 from deployments.traffic.report import Rightness, TrafficReport
+
+if TYPE_CHECKING:
+    from tasks.releases.live import ReleaseNow
 
 PLAIN_EVERY = 5.0
 """Seconds between two lines where there is no terminal."""
@@ -20,8 +26,14 @@ DRAWN_EVERY = 0.25
 class TrafficView:
     """Shows reports while they come. Writes to stderr, so stdout stays clean."""
 
-    def __init__(self, plan: TrafficPlan, out: Console | None = None) -> None:
+    def __init__(
+        self,
+        plan: TrafficPlan,
+        out: Console | None = None,
+        release: "Callable[[], ReleaseNow | None]" = lambda: None,
+    ) -> None:
         self._plan = plan
+        self._release = release
         self._out = out or Console(stderr=True)
         self._live: Live | None = None
         self._shown = 0.0
@@ -46,13 +58,17 @@ class TrafficView:
         if self._live is not None:
             self._live.update(self._drawn(report))
         else:
-            self._out.print(Text(f"{report.requests} of {self._plan.requests}  {summary(report)}"), soft_wrap=True)
+            line = Text(f"{report.requests} of {self._plan.requests}  {summary(report)}")
+            if now := self._release():
+                line.append("  ").append(headline(now))
+            self._out.print(line, soft_wrap=True)
 
-    def _drawn(self, report: TrafficReport) -> Table:
+    def _drawn(self, report: TrafficReport) -> RenderableType:
         table = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=self._plan.requests, completed=report.requests, width=20)
         table.add_row(bar, f"{report.requests}/{self._plan.requests}", Text(summary(report), no_wrap=True))
-        return table
+        now = self._release()
+        return table if now is None else Group(table, Text(""), headline(now), release_table(now, time.time()))
 
 
 def summary(report: TrafficReport) -> str:
@@ -66,8 +82,8 @@ def summary(report: TrafficReport) -> str:
     return "  ".join(parts)
 
 
-def print_report(report: TrafficReport, out: Console) -> None:
-    """Figures of the whole play, then right answers by kind and version."""
+def print_report(report: TrafficReport, out: Console, release: "ReleaseNow | None" = None) -> None:
+    """Figures of the whole play, then right answers by kind and version, then the release that it was played to."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -93,6 +109,12 @@ def print_report(report: TrafficReport, out: Console) -> None:
     if right := report.right_by():
         out.print()
         out.print(_right(right))
+    if release is not None:
+        out.print()
+        out.print(headline(release))
+        out.print(release_table(release, time.time()))
+        if release.reason:
+            out.print(Text(release.reason, "dim"))
 
 
 def _right(right: Mapping[str, Mapping[str, Rightness]]) -> Table:
