@@ -23,7 +23,7 @@ ASSERTIONS: dict[str, type] = {
 }
 PROMPT_KEYS = {
     "schema", "name", "version", "description", "author", "changelog", "template", "variables", "retrieval", "model",
-    "cache", "gate", "canary", "budget", "approval",
+    "cache", "gate", "canary", "budget", "value", "approval",
 }  # fmt: skip
 
 Row = dict[str, Any]
