@@ -30,7 +30,8 @@ def rollback(
     tenant: Annotated[str, typer.Option("--tenant", help="Whose prompt; PROMPTYARD_TENANT by default.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
-    """Close an open release, or go back to the version before or any other. Gateways follow within a second."""
+    """Close an open release or experiment, or go back to the version before or any other. Gateways follow within a
+    second."""
     from gateway.clock import SystemClock
     from tasks.releases.publishing import publish
     from tasks.releases.store import StandingChanged, roll_back, standing
@@ -41,7 +42,7 @@ def rollback(
     settings, engine = open_ledger()
     owner = tenant or settings.tenant
     seen = standing(engine, owner, name)
-    if bad and bad not in (seen.production, seen.candidate):
+    if bad and bad not in (seen.production, seen.candidate, *seen.arms):
         raise StandingChanged(f"{name} {bad} serves nobody: {seen.production or 'nothing'} is in production")
     target, undone, table = roll_back(engine, SystemClock(), tenant=owner, prompt=name, to=to, actor=by, expected=seen)
     committed = time.monotonic()

@@ -49,12 +49,17 @@ def versions(
 def _state(engine: "Engine", tenant: str, prompt: str) -> "PromptState":
     from deployments.cli.versions_view import PromptState
     from gateway.ledger.reports import version_metrics
+    from gateway.storage.engine import reading
+    from tasks.releases.rows import open_experiment_of
     from tasks.releases.store import get_prompt, list_versions, open_releases, releases_of
 
+    with reading(engine) as session:
+        experiment = open_experiment_of(session, tenant, prompt)
     return PromptState(
         prompt=get_prompt(engine, tenant, prompt),
         release=next((row for row in open_releases(engine) if (row.tenant, row.prompt) == (tenant, prompt)), None),
         versions=list_versions(engine, tenant, prompt),
         metrics={found.version: found for found in version_metrics(engine, tenant, prompt)},
         releases=releases_of(engine, tenant, prompt),
+        experiment=experiment,
     )

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from deployments.cli.versions_history import history_as_json
 from gateway.ledger.reports import VersionMetrics
-from gateway.storage.models import PromptRow, PromptVersionRow, ReleaseRow
+from gateway.storage.models import ExperimentRow, PromptRow, PromptVersionRow, ReleaseRow
 
 WIDE = 140
 QUALITY = "quality"
@@ -28,21 +28,30 @@ class PromptState:
     metrics: Mapping[str, VersionMetrics]
     releases: Sequence[ReleaseRow] = ()
     """Newest first."""
+    experiment: ExperimentRow | None = None
+    """The open one."""
 
     def status(self, version: str) -> str:
-        """production, the open release's stage, previous, or nothing."""
+        """production, the open release's stage, an arm of the open experiment, previous, or nothing."""
         if version == self.prompt.production:
             return "production"
         if self.release is not None and version == self.release.version:
             return self.release.stage.replace("_", " ")
+        if version in (arms := self._arms()):
+            return "experiment" if arms[version]["state"] == "active" else "excluded"
         return "previous" if version == self.prompt.previous else ""
 
     def share(self, version: str) -> float:
-        """Percent of the users that the version serves."""
+        """Percent of the users that the version serves, whatever their segment."""
+        if arms := self._arms():
+            return float(arms[version]["weight"] / 100) if version in arms else 0.0
         canary = self.release.weight / 100 if self.release is not None and self.release.stage == "canary" else 0.0
         if self.release is not None and version == self.release.version:
             return canary
         return 100 - canary if version == self.prompt.production else 0.0
+
+    def _arms(self) -> dict[str, dict[str, Any]]:
+        return {arm["version"]: arm for arm in self.experiment.arms} if self.experiment is not None else {}
 
 
 def as_json(state: PromptState) -> dict[str, Any]:
@@ -62,6 +71,8 @@ def as_json(state: PromptState) -> dict[str, Any]:
             "reason": release.reason,
             "opened_at": release.opened_at,
         },
+        "experiment": state.experiment
+        and {"id": state.experiment.id, "policy": state.experiment.policy, "started_at": state.experiment.started_at},
         "versions": [_version_as_json(state, row) for row in state.versions],
         "releases": history_as_json(state.releases),
     }
@@ -112,6 +123,9 @@ def _print_prompt(state: PromptState, out: Console) -> None:
         )
         if release.reason:
             out.print(Text(f"  {release.reason}", "dim"))
+    if (experiment := state.experiment) is not None:
+        arms = ", ".join(f"{arm['version']} {arm['weight'] / 100:g} %" for arm in experiment.arms)
+        out.print(Text(f"experiment {experiment.id} ({experiment.policy}): {arms}", "yellow"))
     identity, traffic = _IDENTITY, _TRAFFIC
     if out.width >= WIDE:
         out.print(_table(state, (*identity, *traffic[1:])))

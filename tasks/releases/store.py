@@ -62,6 +62,8 @@ class Standing:
     """Version of the open release."""
     experiment: str = ""
     """Id of the open experiment."""
+    arms: tuple[str, ...] = ()
+    """Versions of the open experiment, the excluded ones too."""
 
 
 @dataclass(frozen=True)
@@ -444,6 +446,7 @@ def _standing(prompt: PromptRow, release: ReleaseRow | None, experiment: Experim
         release.id if release else "",
         release.version if release else "",
         experiment.id if experiment else "",
+        tuple(arm["version"] for arm in experiment.arms) if experiment else (),
     )
 
 

@@ -12,6 +12,8 @@ from deployments.cli.rollback import said
 from gateway.clock import ManualClock
 from gateway.errors import Conflict, NotFound
 from gateway.prompts.routing_store import HEARTBEAT_PREFIX, ROUTING_KEY
+from gateway.storage.engine import writing
+from tasks.experiments.store import open_experiment
 from tasks.releases import store
 from tasks.releases.publishing import Publication
 from tests.deployments.cli.conftest import PROMPT, TENANT, Promptyard, add_version, promote, start_canary
@@ -63,6 +65,20 @@ def test_a_version_that_no_longer_serves_is_not_rolled_back_again(promptyard: Pr
     assert isinstance(error, Conflict)
     assert "1.1.0 serves nobody: 1.0.0 is in production" in error.message
     assert production(two_versions) == "1.0.0"
+
+
+def test_an_arm_of_an_experiment_serves_until_it_is_rolled_back(
+    promptyard: Promptyard, two_versions: Engine, clock: ManualClock
+) -> None:
+    add_version(two_versions, clock, "1.2.0")
+    arms = [{"version": "1.1.0", "weight": 5_000}, {"version": "1.2.0", "weight": 5_000}]
+    with writing(two_versions) as session:
+        row = open_experiment(session, TENANT, PROMPT, "ab", arms, {}, clock)
+    result = promptyard("rollback", PROMPT, "--from", "1.2.0")
+    assert result.exit_code == 0, result.output
+    assert f"help-centre 1.1.0 serves every user again. Undone: experiment {row.id}." in result.stdout
+    assert production(two_versions) == "1.1.0"
+    assert isinstance(promptyard("rollback", PROMPT, "--from", "1.2.0").exception, Conflict)
 
 
 def test_an_open_canary_is_closed_and_says_who_did_it(

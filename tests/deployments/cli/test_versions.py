@@ -8,6 +8,7 @@ from gateway.clock import ManualClock
 from gateway.errors import NotFound
 from gateway.storage.engine import writing
 from gateway.storage.models import CallRow, PromptVersionRow, ScoreRow
+from tasks.experiments.store import open_experiment, set_weights
 from tasks.releases import store
 from tests.deployments.cli.conftest import PROMPT, TENANT, Promptyard, add_version, promote, start_canary
 
@@ -94,3 +95,20 @@ def test_the_history_of_one_prompt_is_on_its_screen(
         ("1.0.0", "promoted"),
     ]
     assert prompt["versions"][0]["commit"].startswith("4f2a9c1")
+
+
+def test_an_open_experiment_is_on_the_screen(promptyard: Promptyard, ledger: Engine, clock: ManualClock) -> None:
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        add_version(ledger, clock, version)
+        clock.advance(1)
+    promote(ledger, clock, "1.0.0")
+    with writing(ledger) as session:
+        arms = [{"version": f"1.{n}.0", "weight": weight} for n, weight in enumerate((5_000, 3_000, 2_000))]
+        row = open_experiment(session, TENANT, PROMPT, "bandit", arms, {}, clock)
+        assert set_weights(session, row.id, [4_000, 0, 6_000], {}, ["1.1.0"], 0, clock)
+    [prompt] = json.loads(promptyard("versions", "--json").stdout)["prompts"]
+    assert (prompt["experiment"]["id"], prompt["experiment"]["policy"], prompt["release"]) == (row.id, "bandit", None)
+    shown = [(one["version"], one["status"], one["share_percent"]) for one in prompt["versions"]]
+    assert shown == [("1.2.0", "experiment", 60), ("1.1.0", "excluded", 0), ("1.0.0", "production", 40)]
+    text = promptyard("versions", PROMPT, COLUMNS="160").stdout
+    assert f"experiment {row.id} (bandit): 1.0.0 40 %, 1.1.0 0 %, 1.2.0 60 %" in text
