@@ -82,6 +82,7 @@ class ScoreRecord(Struct, frozen=True, kw_only=True):
     value: float
     reason: str
     scored_at: float
+    judge: str = ""
 
 
 def call_record(answer: Answer, content: bool, trail: Trail | None = None) -> CallRecord:

@@ -103,6 +103,28 @@ class ScoreRow(Base):
     value: Mapped[float] = mapped_column(Float)
     reason: Mapped[str] = mapped_column(Text, default="")
     scored_at: Mapped[float] = mapped_column(Float, index=True)
+    judge: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    """The version of the judge; empty where people or assertions gave the score, and before versions were kept."""
+
+
+class JudgeCalibrationRow(Base):
+    """How a judge did on labelled examples, the last time that it was asked. ``right_from``: its score of a right one.
+
+    Right answers that it found right or missed, wrong ones that it found wrong or took for right.
+    """
+
+    __tablename__ = "judge_calibrations"
+
+    tenant: Mapped[str] = mapped_column(Key, primary_key=True)
+    judge: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Its version."""
+    model: Mapped[str] = mapped_column(String(200))
+    right_from: Mapped[float] = mapped_column(Float)
+    true_right: Mapped[int] = mapped_column(Integer)
+    missed: Mapped[int] = mapped_column(Integer)
+    true_wrong: Mapped[int] = mapped_column(Integer)
+    false_right: Mapped[int] = mapped_column(Integer)
+    calibrated_at: Mapped[float] = mapped_column(Float)
 
 
 class SemanticPairRow(Base):
