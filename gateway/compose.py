@@ -385,6 +385,7 @@ def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gate
         snapshot=settings.routing_snapshot,
         heartbeat_ttl=settings.heartbeat_ttl,
         on_swap=note_revision,
+        monotonic=clock.monotonic,
     )
     return Gateway(
         settings=settings,

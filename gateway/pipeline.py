@@ -59,6 +59,8 @@ class Pipeline:
     async def answer(self, call: Call) -> Answer:
         """A whole answer. Raises PromptyardError; what was routed and admitted is recorded either way."""
         trail = Trail(call=call, begun=self._clock.monotonic(), came=call)
+        if trail.begun > self.router.lease.until:
+            await self.router.lease.renew()
         call = trail.call = self._prepare(call)
         admitted = self._limits.admit(call)
         try:
@@ -93,6 +95,8 @@ class Pipeline:
     async def stream(self, call: Call) -> AsyncGenerator[Delta | Answer, None]:
         """The answer in pieces, an Answer last, which is recorded before it is yielded. Raises PromptyardError."""
         trail = Trail(call=call, begun=self._clock.monotonic(), came=call)
+        if trail.begun > self.router.lease.until:
+            await self.router.lease.renew()
         call = trail.call = self._prepare(call)
         admitted = self._limits.admit(call)
         recorded = False

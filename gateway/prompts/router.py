@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from gateway.errors import UnknownPrompt
+from gateway.prompts.lease import Lease
 from gateway.prompts.splits import BASIS, choose, in_evidence_sample
 from gateway.types import STABLE, Call, Route, RoutingTable
 
@@ -15,6 +16,7 @@ class Router:
     def __init__(self, table: RoutingTable | None = None) -> None:
         self._table = RoutingTable()
         self._routes: Mapping[tuple[str, str], Route] = {}
+        self.lease = Lease()
         if table:
             self.swap(table)
 

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,7 @@ class Watcher:
         heartbeat_ttl: float = 3.0,
         interval: float = 0.25,
         on_swap: Callable[[RoutingTable], None] = lambda table: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._router = router
         self._store = store
@@ -50,6 +53,8 @@ class Watcher:
         self._ttl = heartbeat_ttl
         self._interval = interval
         self._on_swap = on_swap
+        self._monotonic = monotonic
+        self._renewing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._last_refusal = ("", "")
@@ -62,12 +67,9 @@ class Watcher:
         """
         if not await self._take_from_sql():
             self._load_snapshot()
-        # Seen before it looks: whoever publishes from now on waits for this gateway, and what came before is found.
-        await self._beat()
-        known = self._router.table.revision
-        await self.refresh(also_sql=False)
-        if self._router.table.revision != known:
-            await self._beat()
+        self._router.lease.until = -math.inf
+        await self._renew(also_sql=False)
+        self._router.lease.renew = self._renew_if_lapsed
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._listen())]
 
     async def stop(self) -> None:
@@ -78,6 +80,29 @@ class Watcher:
             _, pending = await asyncio.wait(pending, timeout=0.1)
         with contextlib.suppress(StorageUnavailable):
             await self._store.leave(self._instance)
+
+    async def _renew(self, *, also_sql: bool) -> None:
+        """Be seen, then look: whoever publishes from now on waits for this gateway, and what came before is found."""
+        begun = self._monotonic()
+        try:
+            if not await self._beat():
+                begun = self._monotonic()  # nobody could be seen: what is published comes by SQL
+            known = self._router.table.revision
+            await self.refresh(also_sql=also_sql)
+            if self._router.table.revision != known:
+                await self._beat()
+        finally:
+            self._router.lease.until = max(self._router.lease.until, begun + self._ttl)
+
+    async def _renew_if_lapsed(self) -> None:
+        async with self._renewing:
+            if self._monotonic() <= self._router.lease.until:
+                return  # another call has
+            log.warning("stood still for longer than a heartbeat lives: looking for a newer routing table")
+            try:
+                await self._renew(also_sql=False)
+            except Exception:  # the call is served by the last good table
+                log.exception("looking for a new routing table failed")
 
     async def refresh(self, *, also_sql: bool) -> None:
         """One look at the sources; takes the newest table it finds."""
@@ -150,24 +175,31 @@ class Watcher:
         self.refused += 1
         log.error("a routing table from %s cannot be read (%s): serving by the last good one", source, error)
 
-    async def _beat(self) -> None:
-        with contextlib.suppress(StorageUnavailable):
+    async def _beat(self) -> bool:
+        """Whether others can see it."""
+        try:
             await self._store.beat(self._instance, self._router.table.revision, self._ttl)
+        except StorageUnavailable:
+            return False
+        return True
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
         beat_due = sql_due = 0.0
         while True:
-            before = self._router.table.revision
+            before, also_sql = self._router.table.revision, loop.time() >= sql_due
             try:
-                await self.refresh(also_sql=loop.time() >= sql_due)
+                if loop.time() >= beat_due:
+                    beat_due = loop.time() + self._ttl / 3
+                    await self._renew(also_sql=also_sql)
+                else:
+                    await self.refresh(also_sql=also_sql)
+                    if self._router.table.revision != before:
+                        await self._beat()
             except Exception:  # the watch outlives whatever a source does
                 log.exception("looking for a new routing table failed")
-            if loop.time() >= sql_due:
+            if also_sql:
                 sql_due = loop.time() + 4 * self._interval
-            if self._router.table.revision != before or loop.time() >= beat_due:
-                await self._beat()
-                beat_due = loop.time() + self._ttl / 3
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):  # Python 3.11's wait_for may lose a cancellation
                     await self._wake.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -350,6 +351,33 @@ async def answered(answering: Pipeline, call: Call) -> Answer:
     answer = await answering.answer(call)
     await answering.settle()
     return answer
+
+
+async def test_a_table_that_may_be_out_of_date_is_renewed_before_a_call_is_routed() -> None:
+    world = World()
+    answering = pipeline(world)
+    newer = structs.replace(VERSION, version="2.0.0")
+    table = RoutingTable(2, (Route(tenant="acme", prompt="help", arms=(Arm(STABLE, newer, 10_000),)),))
+
+    async def renew() -> None:
+        answering.router.swap(table)
+        answering.router.lease.until = math.inf
+
+    async def whole() -> str:
+        return version_of(await answered(answering, ask()))
+
+    async def streamed() -> str:
+        return version_of([piece async for piece in answering.stream(ask())][-1])
+
+    def version_of(answer: object) -> str:
+        assert isinstance(answer, Answer)
+        assert answer.call.version is not None
+        return answer.call.version.version
+
+    for answer in (whole, streamed):
+        answering.router.lease.until, answering.router.lease.renew = -math.inf, renew
+        assert await answer() == "2.0.0"
+        assert answering.router.lease.until == math.inf
 
 
 async def test_a_call_takes_the_time_that_is_configured_or_its_prompts_own() -> None:

@@ -12,8 +12,9 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
+from gateway.clock import ManualClock
 from gateway.prompts.router import Router
-from gateway.prompts.routing_store import CHANGED_CHANNEL, ROUTING_KEY, RoutingStore
+from gateway.prompts.routing_store import CHANGED_CHANNEL, HEARTBEAT_PREFIX, ROUTING_KEY, RoutingStore
 from gateway.prompts.watcher import Watcher
 from gateway.settings import SqlSettings
 from gateway.storage.engine import make_engine, writing
@@ -141,6 +142,35 @@ async def test_a_table_that_came_before_the_first_heartbeat_serves_from_the_firs
     await watcher.start()
     assert router.table.revision == 9
     await watcher.stop()
+
+
+async def test_whose_heartbeat_has_lapsed_looks_again_before_it_serves_on(
+    redis: Redis, sql: Engine, router: Router, snapshot: Path, store: RoutingStore
+) -> None:
+    clock = ManualClock()
+    watcher = Watcher(
+        router, store, redis, sql, instance="gateway-1", snapshot=snapshot, interval=60, monotonic=clock.monotonic
+    )
+    await watcher.start()
+    assert router.lease.until == clock.monotonic() + 3
+    await redis.delete(HEARTBEAT_PREFIX + "gateway-1")  # nobody waits for it any more
+    await redis.hset(ROUTING_KEY, mapping={"revision": 2, "table": msgspec.json.encode(RoutingTable(revision=2))})
+    clock.advance(3.1)
+    await asyncio.gather(*(router.lease.renew() for _ in range(3)))
+    assert (router.table.revision, router.lease.until) == (2, clock.monotonic() + 3)
+    assert await store.live() == {"gateway-1": 2}
+    await watcher.stop()
+
+
+async def test_without_redis_the_table_is_believed_on(sql: Engine, router: Router, snapshot: Path) -> None:
+    clock = ManualClock()
+    async with no_redis() as redis:
+        watcher = Watcher(
+            router, RoutingStore(redis), redis, sql, instance="g", snapshot=snapshot, monotonic=clock.monotonic
+        )
+        await watcher.start()
+        assert router.lease.until == clock.monotonic() + 3
+        await watcher.stop()
 
 
 async def test_a_missed_announcement_costs_one_interval(
