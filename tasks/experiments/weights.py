@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from gateway.clock import Clock
+from gateway.errors import Conflict
 from gateway.ledger.queries import experiment_calls
 from gateway.prompts.projection import read_routing
 from gateway.prompts.splits import Policy
@@ -69,6 +70,19 @@ def start_experiment(
         row = store.open_experiment(session, tenant, prompt, policy.value, arms, options.model_dump(mode="json"), clock)
         by = f" by {options.author}" if options.author else ""
         add_step(session, clock, row, STARTED, f"{policy.value} of {', '.join(versions)} started{by}", {"outcomes": 0})
+        return row, read_routing(session)
+
+
+def stop_experiment(
+    engine: Engine, clock: Clock, experiment_id: str, reason: str
+) -> tuple[ExperimentRow, RoutingTable | None]:
+    """The baseline serves everybody again. Raises NotFound, and Conflict when it has ended before."""
+    with writing(engine) as session:
+        row = store.find(session, experiment_id)
+        if not store.end_experiment(session, row.id, "stopped", reason, clock):
+            raise Conflict(f"experiment {row.id} is {row.stage}", hint="There is nothing to stop.")
+        add_step(session, clock, row, store.STOPPED, reason, {})
+        session.flush()
         return row, read_routing(session)
 
 
