@@ -7,10 +7,11 @@ from msgspec.structs import asdict
 from sqlalchemy import Engine
 
 from gateway.ledger.records import call_record
+from gateway.ledger.reports import budget_spend
 from gateway.ledger.spent import spent_on
 from gateway.storage.engine import writing
 from gateway.storage.models import CallRow
-from gateway.types import Cost
+from gateway.types import Cost, Origin
 from tests.gateway.ledger.ledger_values import answer, call
 
 DAY = datetime(2026, 11, 21, tzinfo=UTC)
@@ -38,3 +39,13 @@ def test_a_days_spend_by_prompt_and_by_key(engine: Engine) -> None:
     assert spent_on(engine, "acme", day, key_id="key_1") == Decimal("0.123")
     assert spent_on(engine, "acme", day) == Decimal("0.1234")
     assert spent_on(engine, "acme", day, prompt="nobody") == 0
+
+
+def test_mirrored_calls_are_money_of_a_budget_of_their_own(engine: Engine) -> None:
+    add(engine, "live", "0.1")
+    add(engine, "mirrored", "0.02", origin=Origin.MIRROR, key_id="")
+    day = DAY.date()
+    assert spent_on(engine, "acme", day, prompt="help") == Decimal("0.1")
+    assert spent_on(engine, "acme", day, prompt="help", mirrored=True) == Decimal("0.02")
+    assert budget_spend(engine, "acme", "help", day) == Decimal("0.1")
+    assert spent_on(engine, "acme", day) == Decimal("0.12"), "all of it is spent"

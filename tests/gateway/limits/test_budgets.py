@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 from redis.asyncio import Redis
 
 from gateway.clock import ManualClock
@@ -215,3 +216,17 @@ async def test_at_80_percent_of_a_budget_people_are_told_once_a_day(
     await spend(made[0], "0.9", prompt_usd=1.0, at=clock.now())
     await made[0].room.notices.written()
     assert len(outbox.told) == 3
+
+
+async def test_mirrored_calls_have_a_purse_of_their_own_and_do_not_wait(
+    worker: Worker, state_redis: Redis, ledger: FakeLedger
+) -> None:
+    mirrored = structs.replace(a_call(prompt_usd=0.002), origin=Origin.MIRROR)
+    reservation = await worker.limits.reserve(mirrored)
+    await worker.limits.settle(reservation, USAGE, Decimal("0.0015"))
+    assert await booked(state_redis, "mirror") == (Decimal("0.0015"), NOTHING)
+    with pytest.raises(BudgetExhausted, match="the mirror of"):
+        await worker.limits.reserve(mirrored)
+    await spend(worker, "0.0001", prompt_usd=0.002)
+    assert await booked(state_redis, "prompt") == (Decimal("0.0001"), NOTHING)
+    assert {asked[2] is not None for asked in ledger.asked} == {True}

@@ -223,3 +223,19 @@ def passing(clock: ManualClock) -> Callable[[float], Awaitable[None]]:
         await asyncio.sleep(0)
 
     return sleep
+
+
+async def test_mirrored_requests_neither_open_a_breaker_nor_close_or_probe_it() -> None:
+    clock = ManualClock()
+    provider = ScriptedProvider(DOWN)
+    guard = breaking(provider, clock)
+    for _ in range(5):
+        with pytest.raises(ProviderOverloaded):
+            await guard.complete(replace(REQUEST, unheard=True))
+    assert guard.states() == {"m": State.CLOSED}
+    await fail(guard, 3)
+    clock.advance(5.0)
+    assert guard.states() == {"m": State.HALF_OPEN}
+    with pytest.raises(BreakerOpen):
+        await guard.complete(replace(REQUEST, unheard=True))
+    assert (guard.states(), len(provider.requests)) == ({"m": State.HALF_OPEN}, 8)

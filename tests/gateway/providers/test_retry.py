@@ -3,6 +3,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.clock import ManualClock
 from gateway.errors import (
@@ -168,3 +169,10 @@ async def test_retry_after_that_leaves_no_time_is_told_to_the_caller() -> None:
     with pytest.raises(ProviderRateLimited) as caught:
         await rig.retrying.complete(request_for(total=30.0))
     assert (caught.value.retry_after, rig.waits) == (20.0, [])
+
+
+async def test_mirrored_requests_are_tried_once_and_leave_the_budget_alone() -> None:
+    rig = Rig(ProviderOverloaded("x"), ProviderOverloaded("x"), None)
+    with pytest.raises(ProviderOverloaded) as caught:
+        await rig.retrying.complete(replace(request_for(), unheard=True))
+    assert (len(rig.provider.requests), len(attempts.of_error(caught.value)), rig.waits) == (1, 1, [])
