@@ -57,7 +57,7 @@ class Dialect(Protocol):
 
 
 class EventStream(Protocol):
-    """Decoded server-sent events, as both SDKs' streams give them."""
+    """Decoded server-sent events, one after the other."""
 
     def __aiter__(self) -> AsyncIterator[object]: ...
 
@@ -65,9 +65,7 @@ class EventStream(Protocol):
 
 
 class Connection(Protocol):
-    """The way to one endpoint. Raises ``errors`` and the ``TRANSPORT_ERRORS`` of ``failures``."""
-
-    errors: tuple[type[Exception], ...]
+    """The way to one endpoint. Raises the ``TRANSPORT_ERRORS`` of ``failures``."""
 
     async def ask(self, outgoing: Outgoing, seconds: float) -> bytes:
         """The body of a successful answer, within ``seconds`` in all."""

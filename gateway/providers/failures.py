@@ -40,7 +40,7 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     UnicodeError,
     OSError,  # TimeoutError is one
 )
-"""What talking to a provider may raise, beside its SDK's own errors. Anything else is our defect and passes."""
+"""What talking to a provider may raise. Anything else is our defect and passes."""
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
     400: ProviderRejectedRequest,

@@ -1,4 +1,4 @@
-"""The way to a vendor without an SDK: JSON there, JSON or server-sent events back."""
+"""The way to a vendor: JSON there, JSON or server-sent events back."""
 
 from collections.abc import AsyncIterator, Mapping
 
@@ -11,8 +11,6 @@ from gateway.providers.plain_post import PlainPost, Refused
 
 class JsonConnection:
     """A ``Connection`` to ``url``; ``headers`` carry the credentials. ``connect_timeout`` is in seconds."""
-
-    errors: tuple[type[Exception], ...] = ()
 
     def __init__(self, url: str, headers: Mapping[str, str], *, connect_timeout: float) -> None:
         self._post = PlainPost(url, headers, connect_timeout=connect_timeout)

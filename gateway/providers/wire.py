@@ -23,8 +23,6 @@ class WireProvider:
         self._connection = connection
         self._dialect = dialect
         self._clock = clock
-        self._upstream_errors = connection.errors + failures.TRANSPORT_ERRORS
-        self._stream_errors: tuple[type[Exception], ...] = (*self._upstream_errors, ValueError, _Unfinished)
 
     async def complete(self, request: Completion) -> Reply:
         ref = request.ref
@@ -33,8 +31,8 @@ class WireProvider:
             request.on_attempt(ref)
         try:
             payload: object = _decode(await self._connection.ask(outgoing, request.total_timeout))
-        except self._upstream_errors as error:
-            # "from None": the SDK's error may quote key and prompt, and a logged traceback would show it
+        except failures.TRANSPORT_ERRORS as error:
+            # "from None": the error may quote key and prompt, and a logged traceback would show it
             raise failures.from_exception(error, ref, now=self._clock.now()) from None
         if isinstance(payload, Mapping) and payload.get("error"):
             raise failures.from_body(payload, ref)
@@ -77,7 +75,7 @@ class WireProvider:
             parsed = reader.finish()
             if parsed is None:
                 raise _Unfinished
-        except self._stream_errors as error:
+        except _STREAM_ERRORS as error:
             failure = self._broken(error, request, begun=begun)
             if begun:
                 failure.partial = _reply(reader.so_far(), ref)
@@ -99,7 +97,7 @@ class WireProvider:
             return ProviderTimeout(
                 f"{ref} sent no token within {request.first_token_timeout:g} s.", provider=ref.provider, model=ref.model
             )
-        if isinstance(error, self._upstream_errors):
+        if isinstance(error, failures.TRANSPORT_ERRORS):
             return failures.from_exception(error, ref, now=self._clock.now())
         return _malformed(ref, error)
 
@@ -109,6 +107,9 @@ class WireProvider:
 
 class _Unfinished(Exception):
     """The stream ended in good order, and too early."""
+
+
+_STREAM_ERRORS: tuple[type[Exception], ...] = (*failures.TRANSPORT_ERRORS, ValueError, _Unfinished)
 
 
 def _has_token(delta: Mapping[str, Any]) -> bool:

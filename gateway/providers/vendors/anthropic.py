@@ -1,12 +1,12 @@
 """Anthropic's Messages API behind OpenAI's terms."""
 
-from anthropic import AnthropicError, AsyncAnthropic, DefaultAioHttpClient
+from anthropic import AsyncAnthropic
 
 from gateway.clock import Clock
 from gateway.providers.anthropic_reply import AnthropicStreamReader, translate_reply
 from gateway.providers.anthropic_request import translate_request
 from gateway.providers.dialect import Outgoing, Parsed
-from gateway.providers.sdk_connection import SdkConnection
+from gateway.providers.sdk_endpoint import connection_to
 from gateway.providers.wire import WireProvider
 from gateway.settings import ChainSettings, ProviderSettings
 from gateway.types import Completion
@@ -33,10 +33,7 @@ def provider(name: str, settings: ProviderSettings, chain: ChainSettings, clock:
         # without an explicit key the SDK would look for credentials of its own in the environment and on disk
         api_key=settings.api_key.get_secret_value() or "none",
         base_url=settings.base_url or None,
-        max_retries=0,
         open_telemetry=False,
-        # a redirect could carry the key to another host
-        http_client=DefaultAioHttpClient(follow_redirects=False),
     )
-    connection = SdkConnection(client, _PATH, (AnthropicError,), connect_timeout=chain.connect_timeout)
+    connection = connection_to(client, _PATH, connect_timeout=chain.connect_timeout)
     return WireProvider(name, connection, AnthropicDialect(), clock=clock)

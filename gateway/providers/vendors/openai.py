@@ -6,13 +6,13 @@ Protocol: https://platform.openai.com/docs/api-reference/chat
 from collections.abc import Mapping
 from typing import Any
 
-from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
+from openai import AsyncOpenAI
 
 from gateway.clock import Clock
 from gateway.errors import ProviderRejectedRequest
 from gateway.providers.deltas import MessageAssembler
 from gateway.providers.dialect import Outgoing, Parsed
-from gateway.providers.sdk_connection import SdkConnection
+from gateway.providers.sdk_endpoint import connection_to
 from gateway.providers.unsent import malformed
 from gateway.providers.wire import WireProvider
 from gateway.settings import ChainSettings, ProviderSettings
@@ -109,17 +109,9 @@ def provider(name: str, settings: ProviderSettings, chain: ChainSettings, clock:
         # a local server often wants no key, the SDK always does
         api_key=settings.api_key.get_secret_value() or "none",
         base_url=settings.base_url or None,
-        max_retries=0,
-        # a redirect could carry the key to another host
-        http_client=DefaultAioHttpClient(follow_redirects=False),
     )
-    connection = SdkConnection(
-        client,
-        _PATH,
-        (OpenAIError,),
-        connect_timeout=chain.connect_timeout,
-        headers={"Authorization": f"Bearer {client.api_key}"},
-    )
+    credentials = {"Authorization": f"Bearer {client.api_key}"}
+    connection = connection_to(client, _PATH, connect_timeout=chain.connect_timeout, headers=credentials)
     return WireProvider(name, connection, OpenAIDialect(), clock=clock)
 
 
