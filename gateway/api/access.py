@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from gateway.api.patience import Patience
+from gateway.api.responses import complaint
 from gateway.auth.authenticator import require
 from gateway.errors import BodyTooLarge, ClientGone, InvalidRequest, MalformedBody, RequestTimeout
 from gateway.types import Principal
@@ -112,7 +113,7 @@ def checked(value: Mapping[str, Any], model: type[Model]) -> Model:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise InvalidRequest(f"{where[:100]}: {first['msg']}") from None
+        raise InvalidRequest(f"{where[:100]}: {complaint(first)}") from None
 
 
 def described(model: type[BaseModel]) -> dict[str, Any]:

@@ -111,7 +111,15 @@ class CallView(BaseModel):
 
 @router.get("/{call_id}", response_model=CallView)
 async def explain(
-    request: Request, call_id: Annotated[str, Path(pattern=r"^call_[0-9a-z]{26}$", description="As in the answer.")]
+    request: Request,
+    call_id: Annotated[
+        str,
+        Path(
+            pattern=r"^call_[0-9a-z]{26}$",
+            description="As in the answer.",
+            examples=["call_01jd3v5k8m2q4r6t8w0y2a4c6e"],
+        ),
+    ],
 ) -> Response:
     """Route, cache decisions with reasons, attempts, cost, documents, time by stage. The ledger has a call about a
     second after its answer."""

@@ -3,7 +3,7 @@
 import logging
 import math
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import msgspec
@@ -85,7 +85,14 @@ async def on_validation_error(_request: Request, error: Exception) -> Response:
     details: list[MutableMapping[str, Any]] = getattr(error, "errors", list)()
     first = details[0] if details else {"loc": (), "msg": "does not fit the schema"}
     where = ".".join(str(part) for part in first["loc"])
-    return error_response(InvalidRequest(f"{where or 'request'}: {first['msg']}"))
+    return error_response(InvalidRequest(f"{where or 'request'}: {complaint(first)}"))
+
+
+def complaint(detail: Mapping[str, Any]) -> str:
+    """What pydantic has against a value, for people: not the regular expression that it had to match."""
+    if detail.get("type") == "string_pattern_mismatch":
+        return "is not of the form that it must have; /docs shows an example"
+    return str(detail["msg"])
 
 
 async def on_http_error(_request: Request, error: Exception) -> Response:

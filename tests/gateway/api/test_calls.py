@@ -70,3 +70,10 @@ def test_another_tenants_call_is_not_there(shop: Shop) -> None:
 @pytest.mark.parametrize("call_id", ["call_" + "0" * 26, "x", "call_%00"])
 def test_what_is_no_call_is_said_to_be_none(shop: Shop, call_id: str) -> None:
     assert shop.http.get(f"/v1/calls/{call_id}").status_code in (400, 404)
+
+
+def test_an_id_of_another_form_is_told_in_words(shop: Shop) -> None:
+    answer = shop.http.get("/v1/calls/nix")
+    message = answer.json()["error"]["message"]
+    assert (answer.status_code, "call_id" in message) == (400, True)
+    assert not set("^$[]{}") & set(message), "no regular expression"
