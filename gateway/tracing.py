@@ -148,4 +148,7 @@ def _of_call(trail: Trail) -> dict[str, Any]:
         attributes["promptyard.version"] = call.version.version
         attributes["promptyard.arm"] = call.arm
         attributes["promptyard.release"] = call.release
+        attributes["promptyard.experiment"] = call.experiment
+        if call.fell_back_from:
+            attributes["promptyard.fell_back_from"] = call.fell_back_from
     return attributes

@@ -30,7 +30,11 @@ class CompletionRequest(BaseModel):
         None, pattern=r"^[^@\s]{1,64}$", description="One of the active versions; the user's own by default."
     )
     variables: dict[str, Value] | None = Field(None, description="Every variable that the prompt requires.")
-    user: str | None = Field(None, max_length=200, description="Stays on one version while a release is open.")
+    user: str | None = Field(
+        None,
+        max_length=200,
+        description="Stays on one version while a release is open; of a bandit, until its weights change.",
+    )
     context: dict[TraitName, Trait] | None = Field(
         None,
         max_length=MOST_TRAITS,

@@ -44,7 +44,11 @@ class Extended(BaseModel):
 
     model: ModelName
     variables: dict[str, Any] | None = Field(None, description="Of the managed prompt.")
-    user: str | None = Field(None, max_length=200, description="Stays on one version while a release is open.")
+    user: str | None = Field(
+        None,
+        max_length=200,
+        description="Stays on one version while a release is open; of a bandit, until its weights change.",
+    )
     stream: bool | None = None
     promptyard: Options | None = None
     temperature: float | None = None

@@ -56,6 +56,8 @@ def _without_content(call: Call) -> Call:
         release=call.release,
         weight=call.weight,
         evidence=call.evidence,
+        experiment=call.experiment,
+        fell_back_from=call.fell_back_from,
         collection=call.collection,
     )
 

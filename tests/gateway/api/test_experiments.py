@@ -163,6 +163,19 @@ class TestFallBack:
         scraped = shop.http.get("/metrics").text
         assert f'experiment_fallbacks_total{{prompt="{shop.prompt}",version="1.1.0"}} 1.0' in scraped
 
+    def test_what_is_answered_again_says_the_same(self, shop: Shop) -> None:
+        trial = Trial(shop, "ab", [7_000, 3_000], fall_back=True)
+        body = {
+            "model": f"prompt:{shop.prompt}",
+            "variables": {"question": "When do parcels arrive?"},
+            "user": trial.user_of("1.1.0"),
+        }
+        with shop.stack.simulator.faults(DOWN):
+            first = shop.http.post("/v1/chat/completions", json=body, headers={"idempotency-key": "one"})
+        again = shop.http.post("/v1/chat/completions", json=body, headers={"idempotency-key": "one"})
+        assert told(again) == told(first)
+        assert (told(again)["experiment"], told(again)["fell_back_from"]) == (trial.id, "1.1.0")
+
     def test_a_version_that_the_provider_refuses_is_answered_for_too(self, shop: Shop) -> None:
         """The fault may be the version's own: if it is the caller's, the baseline is refused as well."""
         trial = Trial(shop, "ab", [7_000, 3_000], fall_back=True)
