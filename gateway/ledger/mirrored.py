@@ -81,9 +81,9 @@ def mirrored_pairs(engine: Engine, release_id: str, *, limit: int = 20_000) -> l
             times[score.call_id][score.metric] = score.scored_at
     return [
         MirroredPair(
-            **row,
             model_ms=_answering_ms(row.pop("attempts")),
             live_model_ms=_answering_ms(row.pop("live_attempts")),
+            **row,
             scores=values.get(row["id"], {}),
             scored_at=times.get(row["id"], {}),
         )
