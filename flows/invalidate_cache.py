@@ -10,9 +10,10 @@ from tasks.alerts import alert
 from tasks.artifacts import markdown, markdown_table
 from tasks.cache_history import note_probe
 from tasks.cache_memory import alert_memory, memory
+from tasks.cache_scope import CacheScope
 from tasks.conversations import forget_turns
 from tasks.idempotency_keys import forget_keys
-from tasks.invalidation import CacheScope, Reason, Survey, sweep
+from tasks.invalidation import Reason, Survey, sweep
 from tasks.warm_marks import forget_marks
 
 

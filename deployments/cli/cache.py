@@ -7,10 +7,12 @@ import typer
 
 from deployments.cli import cache_advise, cache_semantic, cache_stats, cache_warm
 from deployments.cli.ledger_access import open_ledger
+from deployments.cli.stack_home import connected_settings
 from gateway.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from tasks.invalidation import CacheScope, Survey
+    from tasks.cache_scope import CacheScope
+    from tasks.invalidation import Survey
 
 PROBE = 200
 """Remaining answers whose documents are held against SQL."""
@@ -44,18 +46,20 @@ def invalidate(
     """Remove answers. Without an option: those that no call can be served with any more."""
     from deployments.cli.stages import StageView
     from gateway.clock import SystemClock
+    from tasks.cache_scope import CacheScope
 
     if version and not prompt:
         raise InvalidRequest("a version needs its prompt", hint="Name the prompt too: --prompt NAME.")
     if everything and (prompt or version or document or tag):
         raise InvalidRequest("--all goes with no prompt, version, document or tag", hint="Leave one of them out.")
+    settings = connected_settings()
+    narrowed = bool(prompt or version or document or tag or everything)
+    scope = CacheScope(tenant or (settings.tenant if narrowed else ""), prompt, version, document, tag)
     with StageView() as view:
         view.begin("go through")
         settings, _ = open_ledger()
-        from tasks.invalidation import CacheScope, sweep
+        from tasks.invalidation import sweep
 
-        narrowed = bool(prompt or version or document or tag or everything)
-        scope = CacheScope(tenant or (settings.tenant if narrowed else ""), prompt, version, document, tag)
         # The function inside the task: no run is made of it, and Prefect may be down.
         survey = sweep.fn(settings, SystemClock(), scope, dry_run=dry_run, probe=PROBE, seed=1)
         # What a document grounded is warmed by 'update_documents'.

@@ -11,7 +11,8 @@ from gateway.settings import Settings
 from gateway.storage.engine import writing
 from gateway.storage.models import DocumentRow, PromptRow, ReleaseRow
 from gateway.types import CachePolicy, Layer, PromptVersion
-from tasks.invalidation import CacheScope, Reason, Survey, active_versions, sweep, why_remove
+from tasks.cache_scope import CacheScope
+from tasks.invalidation import Reason, Survey, active_versions, sweep, why_remove
 from tests.tasks.conftest import Station
 from tests.tasks.rows import add, prompt_rows
 

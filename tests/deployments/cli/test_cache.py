@@ -3,7 +3,8 @@ from sqlalchemy import Engine
 
 from deployments.cli.cache import as_plain, said
 from gateway.errors import InvalidRequest, StorageUnavailable
-from tasks.invalidation import CacheScope, Reason, Survey
+from tasks.cache_scope import CacheScope
+from tasks.invalidation import Reason, Survey
 from tests.deployments.cli.conftest import Promptyard
 
 
@@ -12,7 +13,9 @@ from tests.deployments.cli.conftest import Promptyard
     [("--version", "1.0.0"), ("--all", "--prompt", "p"), ("--all", "--document", "c/d"), ("--document", "no-slash")],
 )
 def test_a_scope_that_cannot_be_is_refused(promptyard: Promptyard, ledger: Engine, arguments: tuple[str, ...]) -> None:
-    assert isinstance(promptyard("cache", "invalidate", *arguments).exception, InvalidRequest)
+    refused = promptyard("cache", "invalidate", *arguments)
+    assert isinstance(refused.exception, InvalidRequest)
+    assert "go through" not in refused.output, "before any stage begins"
 
 
 @pytest.mark.integration
