@@ -11,12 +11,15 @@ from prefect.runtime import flow_run
 
 from blocks.workspace import load_workspace
 from flows.warm_cache import WarmRequest, warm_cache
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.settings import Settings
 from gateway.storage.models import ReleaseRow
 from tasks.alerts import alert
 from tasks.artifacts import artifact_key, drawing, table
 from tasks.certificates.pictures import picture, worth_drawing
+from tasks.mirroring import judge_mirrored
+from tasks.releases.judged import judged_rows
+from tasks.releases.mirror_view import mirror_rows
 from tasks.releases.reconcile import StepReport
 from tasks.releases.stages import Stage
 from tasks.releasing import (
@@ -40,6 +43,8 @@ def advance_canaries() -> list[Release]:
     owner = owner_name(str(flow_run.id or ""))
     releases: list[Release] = []
     for row in list_open(settings):
+        if row.stage == Stage.MIRROR:
+            _judge(settings, clock, row)
         report = advance(settings, clock, row.id, owner)
         if report is None:
             continue
@@ -59,6 +64,13 @@ def advance_canaries() -> list[Release]:
         except Exception as error:  # it is due again once its claim has run out
             get_run_logger().warning("%s %s is not warmed: %s", due.prompt, due.version, type(error).__name__)
     return releases
+
+
+def _judge(settings: Settings, clock: Clock, release: ReleaseRow) -> None:
+    try:
+        judge_mirrored(settings, clock, release)
+    except Exception as error:  # what is not judged now is by the next run; the other metrics do not wait for it
+        get_run_logger().warning("%s %s is not judged: %s", release.prompt, release.version, type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -96,12 +108,18 @@ def _show(settings: Settings, release: Release, report: StepReport) -> None:
     ]
     where = f"at {release.weight_percent:g} % of the users" if release.stage == Stage.CANARY else ""
     title = f"{release.prompt} {release.version}: {release.stage.replace('_', ' ')} {where}: {release.reason}"
+    if mirror := report.evidence.get("mirror"):
+        table(artifact_key("mirror", release.prompt), mirror_rows(mirror), title)
+        return
     table(artifact_key("canary", release.prompt), rows, title)
     if worth := report.evidence.get("business"):
         arms = [{"arm": one["arm"], "calls": one["calls"], **one["per_1000_calls"]} for one in worth["arms"]]
         gain = {"arm": "gain", "calls": None, **worth["gain_per_1000_calls"]}
         words = f"Net value per 1,000 calls in US dollars, with 95 % intervals. {worth['recommendation']}"
         table(artifact_key("value", release.prompt), [*arms, gain], words)
+    if judged := report.evidence.get("judged"):
+        words = f"Share of right answers by judge {judged['judge']}, and corrected for its errors on labelled examples"
+        table(artifact_key("judged", release.prompt), judged_rows(judged), f"{words}; 95 % intervals. Not tested.")
     if worth_drawing(release.stage, report.evidence):
         name = f"{release.prompt} {release.version}"
         drawing(artifact_key("evidence", release.prompt), picture(name, steps_of(settings, release.id)), title)

@@ -1,5 +1,6 @@
 """A judge against labelled examples: single answers that are right or wrong, or pairs of which one is better."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tasks.evaluators.base import Answered
 from tasks.evaluators.judge import judge_messages, judge_version, read_judgement
 from tasks.evaluators.pairwise import Asked, pairwise_version, prefer
 from tasks.llm import LlmCall, client
+from tasks.releases.judged import LabelCounts
 from tasks.specs.dataset_files import read_rows
 from tasks.specs.model import JudgeSpec
 from tasks.statistics.agreement import Calibration, Interval, calibrate, kappa, share
@@ -52,12 +54,16 @@ class LabelledPair:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """``scores`` of each example in order, None where the judge gave none; ``judge`` is its version."""
+    """``scores`` of each example in order, None where the judge gave none; ``judge`` is its version.
+
+    ``counts`` only where both right and wrong answers were judged: else nothing can be corrected by them.
+    """
 
     judge: str
     found: Calibration | None
     scores: tuple[float | None, ...]
     not_judged: int
+    counts: LabelCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,18 @@ def calibrate_judge(
         (one.right, score >= right_from) for one, score in zip(examples, scores, strict=True) if score is not None
     ]
     found = calibrate(judged, margin) if judged else None
-    return Calibrated(judge_version(judge.model, judge.criteria), found, tuple(scores), len(examples) - len(judged))
+    version, times = judge_version(judge.model, judge.criteria), Counter(judged)
+    counts = LabelCounts(
+        judge=version,
+        model=judge.model,
+        right_from=right_from,
+        true_right=times[True, True],
+        missed=times[True, False],
+        true_wrong=times[False, False],
+        false_right=times[False, True],
+    )
+    both = len({right for right, _ in judged}) > 1
+    return Calibrated(version, found, tuple(scores), len(examples) - len(judged), counts if both else None)
 
 
 def ask_judge(

@@ -16,7 +16,7 @@ from gateway.tools.registry import load_tools
 from gateway.types import Origin
 from tasks.evaluated import question_of
 from tasks.evaluators.base import Answered
-from tasks.evaluators.pairwise import Asked, prefer
+from tasks.evaluators.pairwise import Asked, pairwise_version, prefer
 from tasks.llm import LlmCall, client
 from tasks.registration import engine_of
 from tasks.releases.mirror_evidence import PREFERRED
@@ -75,6 +75,7 @@ def judge_mirrored(settings: Settings, clock: Clock, release: ReleaseRow) -> int
             "value": preference.share,
             "reason": preference.reason,
             "scored_at": now,
+            "judge": pairwise_version(model),
         }
         for pair, preference in zip(pairs, found, strict=True)
         if preference.share is not None

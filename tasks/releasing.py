@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from prefect.logging import get_run_logger
@@ -16,10 +16,13 @@ from tasks.certificates.filing import Filed, unfiled
 from tasks.certificates.filing import file_certificates as certificate_files
 from tasks.certificates.pictures import picture_files, worth_drawing
 from tasks.certificates.record import gate_run
+from tasks.evaluators.judge import judge_version
 from tasks.gating import Gated
 from tasks.registration import engine_of
 from tasks.releases import owed, reconcile, store
+from tasks.releases.judged import known_counts
 from tasks.releases.looks import canonical_digest
+from tasks.releases.mirror_view import mirror_metrics
 from tasks.releases.owed import FollowUp, Owed, Payment, owing, settle_owed
 from tasks.releases.publishing import Publication, publish, repair
 from tasks.releases.sealing import seal_closed
@@ -56,8 +59,11 @@ def open_release(
 ) -> ReleaseRow:
     """Raises ReleaseInProgress while another release of the prompt is open."""
     canary = file.spec.canary
+    engine, by = engine_of(settings), file.spec.gate.judge
+    judge = judge_version(by.model, by.criteria, file.spec.background.pack_size)
+    counts = known_counts(engine, tenant, judge)
     return store.open_release(
-        engine_of(settings),
+        engine,
         clock,
         tenant=tenant,
         prompt=file.spec.name,
@@ -74,6 +80,8 @@ def open_release(
             },
             "gate": file.spec.gate.model_dump(mode="json"),
             "value": file.spec.value and file.spec.value.model_dump(mode="json"),
+            "background": file.spec.background.model_dump(mode="json"),
+            "judge": counts and asdict(counts),
         },
         author=author or file.spec.author,
         salt=salt,
@@ -283,7 +291,20 @@ def step_metrics(release: ReleaseRow, evidence: Mapping[str, Any]) -> dict[str, 
             for key in ("canary_mean", "stable_mean", "log_e_worse", "log_e_better"):
                 if guardrail[key] is not None:
                     values[f"{name}_{key}"] = float(guardrail[key])
-    return {**values, **_business_metrics(evidence.get("business"))}
+    if mirror := evidence.get("mirror"):
+        values |= mirror_metrics(mirror)
+    return {**values, **_business_metrics(evidence.get("business")), **_judged_metrics(evidence.get("judged"))}
+
+
+def _judged_metrics(judged: Mapping[str, Any] | None) -> dict[str, float]:
+    """Shares of right answers as the judge says, and corrected for its errors."""
+    if not judged:
+        return {}
+    found = {f"{one['arm']}_right": one for one in judged["arms"]}
+    values = {name: float(one["judged"]["mean"]) for name, one in found.items()}
+    for name, one in found.items():
+        values |= {f"{name}_corrected_{key}": float(one["corrected"][key]) for key in ("mean", "lower", "upper")}
+    return values
 
 
 def _business_metrics(business: Mapping[str, Any] | None) -> dict[str, float]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import Engine
+
 from gateway.clock import Clock
 from gateway.ledger.queries import unscored_calls
 from gateway.settings import Settings
@@ -12,12 +14,12 @@ from gateway.storage.upsert import insert_missing
 from gateway.types import Layer
 from tasks.evaluated import question_of
 from tasks.evaluators.assertions import Facts, check_all, share_passed
-from tasks.evaluators.judge import Judgement
+from tasks.evaluators.judge import Judgement, judge_version
 from tasks.llm import Verdict, judge
 from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.releases.evidence import QUALITY
-from tasks.specs.model import PromptSpec
+from tasks.specs.model import BackgroundSpec, GateSpec, JudgeSpec, PromptSpec
 from tasks.step import step
 
 ASSERTIONS = "assertions"
@@ -52,14 +54,17 @@ def score_version(
     """Judge the calls of one version and keep the scores. A call that cannot be judged stays without a score."""
     engine = engine_of(settings)
     spec = PromptSpec.model_validate(store.get_version(engine, tenant, prompt, version).spec)
+    by, background = judge_of(engine, tenant, prompt, version, spec)
     verdicts = [
         Verdict(question=question_of(call.variables or {}), answer=call.answer or "", documents=call.context or "")
         for call in calls
     ]
-    judgements = judge(settings, tenant, spec.gate.judge.model, spec.gate.judge.criteria, verdicts, spec.background)
-    now = clock.now()
+    judgements = judge(settings, tenant, by.model, by.criteria, verdicts, background)
+    now, judged_by = clock.now(), judge_version(by.model, by.criteria, background.pack_size)
     rows = [
-        row for call, judgement in zip(calls, judgements, strict=True) for row in score_rows(call, judgement, spec, now)
+        row
+        for call, judgement in zip(calls, judgements, strict=True)
+        for row in score_rows(call, judgement, spec, now, judged_by)
     ]
     with writing(engine) as session:
         insert_missing(session, ScoreRow, rows)
@@ -68,7 +73,22 @@ def score_version(
     return Scored(tenant, prompt, version, len(calls), mean, len(calls) - len(known))
 
 
-def score_rows(call: CallRow, judgement: Judgement, spec: PromptSpec, now: float) -> list[dict[str, object]]:
+def judge_of(
+    engine: Engine, tenant: str, prompt: str, version: str, spec: PromptSpec
+) -> tuple[JudgeSpec, BackgroundSpec]:
+    """The version's own judge; while a release is open, the candidate's for both arms: they are compared."""
+    for release in store.open_releases(engine):
+        ours = (release.tenant, release.prompt) == (tenant, prompt)
+        if ours and version in (release.version, release.baseline) and release.policy.get("gate"):
+            gate = GateSpec.model_validate(release.policy["gate"])
+            background = release.policy.get("background")
+            return gate.judge, BackgroundSpec.model_validate(background) if background else spec.background
+    return spec.gate.judge, spec.background
+
+
+def score_rows(
+    call: CallRow, judgement: Judgement, spec: PromptSpec, now: float, judged_by: str = ""
+) -> list[dict[str, object]]:
     """Rows of ``scores`` for a call: the judge's, unless it could not judge, and the share of assertions that hold."""
     common = {"call_id": call.id, "tenant": call.tenant, "scored_at": now}
     rows: list[dict[str, object]] = []
@@ -80,6 +100,7 @@ def score_rows(call: CallRow, judgement: Judgement, spec: PromptSpec, now: float
                 "source": "judge",
                 "value": judgement.score,
                 "reason": judgement.reason,
+                "judge": judged_by,
             }
         )
     facts = Facts(None if call.cost_usd is None else float(call.cost_usd), call.latency_ms)
@@ -87,5 +108,6 @@ def score_rows(call: CallRow, judgement: Judgement, spec: PromptSpec, now: float
     share = share_passed(checks)
     if share is not None:
         broken = "; ".join(one.reason for one in checks if one.passed is False)
-        rows.append({**common, "metric": ASSERTIONS, "source": "assertion", "value": share, "reason": broken})
+        row = {**common, "metric": ASSERTIONS, "source": "assertion", "value": share, "reason": broken, "judge": ""}
+        rows.append(row)
     return rows

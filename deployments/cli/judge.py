@@ -38,11 +38,14 @@ def calibrate(
     """Hold the judge against examples that people labelled: κ, sensitivity, specificity, and what margin it carries.
 
     A row has question, answer and label (right or wrong), or question, answer_a, answer_b and better (a, b or tie);
-    reference or documents ground the judge.
+    reference or documents ground the judge. What is found is kept: releases that are opened from now on report their
+    scores corrected by it too.
     """
     from deployments.cli.stages import StageView
+    from gateway.clock import SystemClock
     from gateway.errors import InvalidRequest
     from tasks.judge_calibration import Calibrated, LabelledPair, calibrate_judge, calibrate_pairs, read_labels
+    from tasks.releases.judged import keep_counts
 
     examples = read_labels(file)
     if freeze_to and isinstance(examples[0], LabelledPair):
@@ -50,7 +53,7 @@ def calibrate(
     gate = _gate(spec, model, criteria, margin)
     with StageView() as view:
         view.begin("judge")
-        settings, _ = open_ledger()
+        settings, engine = open_ledger()
         owner = tenant or settings.tenant
         view.detail(f"{len(examples)} examples, {gate.judge.model}")
         pairs = [one for one in examples if isinstance(one, LabelledPair)]
@@ -60,6 +63,8 @@ def calibrate(
             if pairs
             else calibrate_judge(settings, owner, gate.judge, singles, margin=gate.margin, right_from=right_from)
         )
+        if isinstance(found, Calibrated) and found.counts:
+            keep_counts(engine, SystemClock(), owner, found.counts)
         if freeze_to and isinstance(found, Calibrated):
             from tasks.judge_anchors import freeze
 

@@ -7,9 +7,13 @@ from typing import Any
 from tasks.certificates.charts import E_VALUES, SHARES, WORTH, release_charts
 from tasks.certificates.drawing import Drawing
 from tasks.certificates.page_style import STYLE
+from tasks.releases.judged import judged_rows
 
 _STAMP = {"promoted": "good", "rolled_back": "bad", "refused": "bad", "error": "bad", "inconclusive": "open"}
 _SHOWN_HOLDS = 3
+
+
+_SHARES = ("right, as judged", "corrected", "from", "to")
 
 
 def page(record: Mapping[str, Any]) -> str:
@@ -28,6 +32,7 @@ def page(record: Mapping[str, Any]) -> str:
         _approvals(record["approvals"]),
         _canary(record["steps"], charts),
         _left_out(record["left_out"]),
+        _judged(record.get("judged")),
         _business(record["business"], charts),
         _evidence(record["evidence"]),
     ]
@@ -190,6 +195,25 @@ def _left_out(left_out: Mapping[str, Mapping[str, int]]) -> str:
     if not rows:
         return ""
     return f"<section><h2>Left out of the evidence</h2>{_table(('', 'why', 'how many'), rows)}</section>"
+
+
+def _judged(judged: Mapping[str, Any] | None) -> str:
+    if not judged:
+        return ""
+    rows = [
+        (
+            _t(row["arm"]),
+            "" if row["answers"] is None else _t(row["answers"]),
+            *(f"{row[name]:.3f}" for name in _SHARES),
+        )
+        for row in judged_rows(judged)
+    ]
+    basis = (
+        f"The judge ({judged['judge']}) errs; how often is known from {judged['labelled']} labelled examples."
+        " The guardrails tested what it said. Corrected for its errors, these shares of the answers were right:"
+    )
+    heads = ("", "answers", "right, as judged", "corrected", "from", "to (95 %)")
+    return f"<section><h2>Right answers</h2><p>{_t(basis)}</p>{_table(heads, rows)}</section>"
 
 
 def _business(business: Mapping[str, Any] | None, charts: Mapping[str, Drawing]) -> str:

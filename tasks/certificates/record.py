@@ -60,6 +60,7 @@ def assemble(
         "approvals": [_approval(one) for step in steps if (one := step.evidence.get("approval"))],
         "steps": told,
         "left_out": _left_out(decided),
+        "judged": last_judged(steps),
         "business": last_business(steps),
         "evidence": {
             "looks": replayed.looks,
@@ -195,6 +196,12 @@ def gate_run(steps: Sequence[ReleaseStepRow]) -> str:
     """The MLflow run of the gate's evaluation; empty where it gave no verdict or MLflow was down."""
     found = _gate(steps)
     return str(found["mlflow_run"] or "") if found else ""
+
+
+def last_judged(steps: Sequence[ReleaseStepRow]) -> dict[str, Any] | None:
+    """Shares of right answers, corrected for the judge's errors; None where the judge was not calibrated before."""
+    found = [step.evidence["judged"] for step in steps if step.evidence.get("judged")]
+    return dict(found[-1]) if found else None
 
 
 def last_business(steps: Sequence[ReleaseStepRow]) -> dict[str, Any] | None:

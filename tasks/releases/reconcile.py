@@ -18,6 +18,7 @@ from gateway.types import Origin, RoutingTable
 from tasks.releases import store
 from tasks.releases.blocks_store import kept_blocks
 from tasks.releases.business import business, declared_values
+from tasks.releases.judged import calibration_of, judged
 from tasks.releases.look import Shown, look_at
 from tasks.releases.looks import keep_look
 from tasks.releases.mirror_stage import advance_mirror, start_mirror
@@ -52,7 +53,10 @@ class StepReport:
 
 def canary_policy(release: ReleaseRow) -> CanarySpec:
     """The policy that the release was opened with."""
-    return CanarySpec.model_validate(release.policy["canary"])
+    policy = CanarySpec.model_validate(release.policy["canary"])
+    if "concurrency" not in release.policy["canary"]:  # opened before it could be declared: it was one window
+        return policy.model_copy(update={"concurrency": policy.window + policy.scoring_grace})
+    return policy
 
 
 def start_canary(
@@ -123,6 +127,8 @@ def _advance_canary(engine: Engine, clock: Clock, release: ReleaseRow) -> StepRe
         return StepReport(release, move, evidence)
     if values:
         evidence["business"] = business(shown, values, release_id=release.id, stage=move.stage)
+    if known := calibration_of(release.policy):
+        evidence["judged"] = judged(shown, known, release_id=release.id)
     evidence["look"] = keep_look(engine, release, shown, look.fresh)
     owed = OWED_BY.get(move.stage)
     step = Step(move.kind, move.reason, owing(owed, evidence) if owed else evidence)

@@ -19,6 +19,7 @@ from tasks.releases.business import business, declared_values
 from tasks.releases.differing import unequal
 from tasks.releases.evidence import block_to_json
 from tasks.releases.gate_record import gate_difference
+from tasks.releases.judged import calibration_of, judged
 from tasks.releases.look import look_at
 from tasks.releases.looks import (
     MIRROR,
@@ -259,6 +260,8 @@ def _look_again(
     evidence = look.evidence()
     if values := declared_values(rows.release.policy):
         evidence["business"] = business(shown, values, release_id=rows.release.id, stage=look.move.stage)
+    if known := calibration_of(rows.release.policy):
+        evidence["judged"] = judged(shown, known, release_id=rows.release.id)
     return _hold_against(row, step, look.move, evidence)
 
 

@@ -125,12 +125,12 @@ def impact(
     if not (stable.enough and canary.enough):
         return None
     rng = np.random.default_rng(seed)
-    errors = _judge_draws(judge, draws, rng)
+    errors = judge_draws(judge, draws, rng)
     nets: list[FloatArray] = []
     arms: list[ArmValue] = []
     for users in (stable, canary):
         share, minutes, dollars = _arm_draws(users, draws, rng)
-        share = _corrected(share, errors, rng)
+        share = corrected_draws(share, errors, rng)
         lost = (1.0 - share) * values.escalation + minutes * values.waiting_minute + dollars
         net = share * values.resolved - lost
         nets.append(net)
@@ -138,19 +138,19 @@ def impact(
             ArmValue(
                 users=int((users.calls > 0).sum()),
                 calls=int(users.calls.sum()),
-                resolved=_estimate(share),
+                resolved=estimate(share),
                 cost_per_call=float(users.dollars.sum() / users.priced.sum()),
                 minutes_per_call=float(users.minutes.sum() / users.calls.sum()),
-                per_1000_calls=_estimate(net * _PER),
-                per_year=_estimate(net * calls_per_year),
+                per_1000_calls=estimate(net * _PER),
+                per_year=estimate(net * calls_per_year),
             )
         )
     gain = nets[1] - nets[0]
     return Impact(
         stable=arms[0],
         canary=arms[1],
-        gain_per_1000_calls=_estimate(gain * _PER),
-        gain_per_year=_estimate(gain * calls_per_year),
+        gain_per_1000_calls=estimate(gain * _PER),
+        gain_per_year=estimate(gain * calls_per_year),
         probability_of_loss=float((gain < 0.0).mean() + (gain == 0.0).mean() / 2),
         calls_per_year=calls_per_year,
         judge_corrected=judge is not None,
@@ -173,9 +173,22 @@ def _arm_draws(users: ArmUsers, draws: int, rng: np.random.Generator) -> tuple[F
     return share, minutes, dollars
 
 
-def _judge_draws(
+def share_draws(users: ArmUsers, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Shares that the judge finds resolved, shape (draws,)."""
+    share = np.empty(draws)
+    batch = max(1, 2_000_000 // max(1, users.judged.size))
+    for begin in range(0, draws, batch):
+        rows = slice(begin, min(draws, begin + batch))
+        weights = rng.standard_exponential((rows.stop - begin, users.judged.size))
+        imagined = rng.gamma(0.5, size=(rows.stop - begin, 2))
+        share[rows] = (weights @ users.resolved + imagined[:, 0]) / (weights @ users.judged + imagined.sum(axis=1))
+    return share
+
+
+def judge_draws(
     judge: JudgeErrors | None, draws: int, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray] | None:
+    """Sensitivities and specificities, each of shape (draws,); None for a judge of whom nothing is known."""
     if judge is None:
         return None
     sensitivity = rng.beta(judge.true_resolved + 0.5, judge.missed + 0.5, draws)
@@ -183,7 +196,10 @@ def _judge_draws(
     return sensitivity, specificity
 
 
-def _corrected(share: FloatArray, errors: tuple[FloatArray, FloatArray] | None, rng: np.random.Generator) -> FloatArray:
+def corrected_draws(
+    share: FloatArray, errors: tuple[FloatArray, FloatArray] | None, rng: np.random.Generator
+) -> FloatArray:
+    """The true shares that a judge with these errors finds as ``share``; anything, where it says next to nothing."""
     if errors is None:
         return share
     sensitivity, specificity = errors
@@ -193,7 +209,8 @@ def _corrected(share: FloatArray, errors: tuple[FloatArray, FloatArray] | None, 
     return np.where(useful, true, rng.random(share.size))
 
 
-def _estimate(values: FloatArray) -> Estimate:
+def estimate(values: FloatArray) -> Estimate:
+    """Mean and interval of draws."""
     lower, upper = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(values.mean()), float(lower), float(upper))
 
