@@ -68,7 +68,7 @@ class TrafficView:
         bar = ProgressBar(total=self._plan.requests, completed=report.requests, width=20)
         table.add_row(bar, f"{report.requests}/{self._plan.requests}", Text(summary(report), no_wrap=True))
         now = self._release()
-        return table if now is None else Group(table, Text(""), headline(now), release_table(now, time.time()))
+        return table if now is None else Group(table, Text(""), *_release_parts(now))
 
 
 def summary(report: TrafficReport) -> str:
@@ -111,10 +111,15 @@ def print_report(report: TrafficReport, out: Console, release: "ReleaseNow | Non
         out.print(_right(right))
     if release is not None:
         out.print()
-        out.print(headline(release))
-        out.print(release_table(release, time.time()))
+        out.print(*_release_parts(release), sep="\n")
         if release.reason:
             out.print(Text(release.reason, "dim"))
+
+
+def _release_parts(now: "ReleaseNow") -> list[RenderableType]:
+    """Without a user of its own yet, a release is only named."""
+    seen = now.guardrails or any(arm.calls for arm in now.arms.values())
+    return [headline(now), release_table(now, time.time())] if seen else [headline(now)]
 
 
 def _right(right: Mapping[str, Mapping[str, Rightness]]) -> Table:

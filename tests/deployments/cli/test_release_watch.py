@@ -108,3 +108,14 @@ def test_without_a_terminal_the_line_names_the_release(yard: Yard) -> None:
         view.show(TrafficReport(seconds=6.0))
     assert isinstance(out.file, StringIO)
     assert "1.1.0 against 1.0.0: canary at 25 %" in out.file.getvalue()
+
+
+def test_a_release_that_no_user_has_seen_is_only_named(yard: Yard) -> None:
+    yard.promote("1.0.0")
+    yard.register("1.1.0")
+    yard.open("1.1.0")
+    out = Console(file=StringIO(), width=80)
+    print_report(TrafficReport(seconds=1.0), out, read(yard))
+    assert isinstance(out.file, StringIO)
+    assert "1.1.0 against 1.0.0: gating" in out.file.getvalue()
+    assert "calls judged" not in out.file.getvalue()
