@@ -13,6 +13,7 @@ from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import SystemClock
 from tasks.artifacts import artifact_key, markdown
 from tasks.gating import Gated
+from tasks.mirroring import check_mirrored_tools
 from tasks.registration import read
 from tasks.releases.stages import Stage
 from tasks.releasing import Release, close_with_error, hold_for_approval, open_release, refuse, reported, start_canary
@@ -38,11 +39,12 @@ class ReleaseRequest(BaseModel):
 
 @flow(name="release_prompt", flow_run_name="release {request.label}", persist_result=False)
 def release_prompt(request: ReleaseRequest) -> Release:
-    """Ends when the canary has started; ``advance_canaries`` takes it from there."""
+    """Ends when the canary, or the mirror before it, has started; ``advance_canaries`` takes it from there."""
     workspace = load_workspace()
     settings, clock = workspace.settings, SystemClock()
     tenant = request.tenant or settings.tenant
     file = read(request.path, workspace.policy_defaults, settings.mlflow_tracking_uri)
+    check_mirrored_tools(settings, file.spec)
     register_prompt(RegisterRequest(path=request.path, tenant=tenant, author=request.author))
     release = open_release(settings, clock, file, tenant, request.author, request.salt, str(flow_run.id or ""))
     try:

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
     from tasks.releasing import Release
 
 LOOKUP_TIMEOUT = 3.0
-_STYLES = {"promoted": "green", "canary": "green", "awaiting_approval": "yellow", "inconclusive": "yellow"}
+_STYLES = {
+    "promoted": "green",
+    "canary": "green",
+    "mirror": "green",
+    "awaiting_approval": "yellow",
+    "inconclusive": "yellow",
+}
 _FIRST = (
     "It is the first version: there is nothing to go back to yet. 'promptyard versions {prompt}' shows how it does."
 )
 _NEXT = {
+    "mirror": "No user sees it before mirrored calls are compared: 'promptyard status' follows it,"
+    " 'promptyard rollback {prompt}' ends it.",
     "canary": "'promptyard versions {prompt}' follows it; 'promptyard rollback {prompt}' ends it.",
     "awaiting_approval": "'promptyard approve {id} --by NAME' lets it go on,"
     " 'promptyard reject {id} --by NAME --reason WHY' ends it.",

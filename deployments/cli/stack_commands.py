@@ -72,13 +72,19 @@ def down() -> None:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
-    """Show what runs, where, and what crashed. Exit status 0 when everything is ready, 3 otherwise."""
-    from deployments.cli.stack_view import print_status
+    """Show what runs, where, what crashed, and which releases are open.
+
+    Exit status 0 when everything is ready, 3 otherwise.
+    """
+    from deployments.cli.open_releases import print_open_releases, read_open_releases
+    from deployments.cli.stack_view import console, print_status
     from deployments.stack.report import report
 
     found = report(stack_home())
+    releases = read_open_releases() if found.state is not None else []
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        typer.echo(json.dumps(found.as_json() | {"releases": releases}, indent=2))
     else:
         print_status(found)
+        print_open_releases(releases, console)
     raise typer.Exit(0 if found.healthy else 3)

@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from deployments.cli.main import build
+from deployments.cli.open_releases import print_open_releases
 from deployments.cli.stack_view import StackView, print_running, print_status
 from deployments.stack.home import StackHome
 from deployments.stack.processes import ProcessIdentity
@@ -59,6 +60,7 @@ def test_status_for_machines_without_a_stack(tmp_path: Path) -> None:
         "home": str(tmp_path.resolve()),
         "phase": "none",
         "healthy": False,
+        "releases": [],
         "urls": {},
         "services": [],
     }
@@ -140,3 +142,15 @@ def test_a_stack_with_a_crashed_service_is_not_healthy(home: StackHome) -> None:
     broken = stack(home, Phase.READY, fine, ServiceState(name="b", status=Status.CRASHED))
     assert not Report(home, "ready", broken).healthy
     assert not Report(home, "orphaned", stack(home, Phase.READY, fine)).healthy
+
+
+def test_status_tells_the_open_releases_and_where_they_stand() -> None:
+    out = paper(120)
+    release = {"prompt": "help", "version": "1.1.0", "share_percent": 0.0, "reason": "12 of 50 mirrored calls compared"}
+    print_open_releases([release | {"stage": "mirror"}, release | {"stage": "canary", "share_percent": 10.0}], out)
+    assert written(out).splitlines() == [
+        "help 1.1.0: compared on mirrored calls, which no user sees",
+        "  12 of 50 mirrored calls compared",
+        "help 1.1.0: canary, 10 % of the users",
+        "  12 of 50 mirrored calls compared",
+    ]
