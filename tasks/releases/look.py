@@ -9,9 +9,9 @@ from typing import Any
 
 from gateway.ledger.queries import ReleaseCall
 from tasks.releases.evidence import Gathered, gather
-from tasks.releases.plan import Move, next_move, statistics_policy
+from tasks.releases.plan import Move, block_plan, next_move, statistics_policy
 from tasks.specs.model import CanarySpec
-from tasks.statistics.blocks import Block, BlockPlan, BlockSet, form_blocks, stable_users_per_block
+from tasks.statistics.blocks import Block, BlockSet, form_blocks
 from tasks.statistics.canary import CanaryDecision, decide
 
 
@@ -58,9 +58,7 @@ class Look:
 def look_at(shown: Shown, policy: CanarySpec) -> Look:
     """The decision of this moment and the move that follows."""
     gathered = gather(shown.calls, policy)
-    k = stable_users_per_block(shown.weight / 10_000, policy.block_stable_users)
-    plan = BlockPlan(window=policy.window + policy.scoring_grace, k=k)
-    blocks = form_blocks(gathered.users, plan, now=shown.now, formed=shown.formed)
+    blocks = form_blocks(gathered.users, block_plan(policy, shown.weight), now=shown.now, formed=shown.formed)
     fresh = blocks.blocks[len(shown.formed) :]
     decision = decide(
         blocks,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tasks.releases.evidence import FAILURE, QUALITY
 from tasks.releases.stages import Stage
 from tasks.specs.model import CanarySpec
+from tasks.statistics.blocks import BlockPlan, stable_users_per_block
 from tasks.statistics.canary import CanaryDecision, CanaryOutcome, CanaryPolicy
 from tasks.statistics.guardrails import Guardrail
 
@@ -39,9 +40,25 @@ def statistics_policy(canary: CanarySpec) -> CanaryPolicy:
     )
 
 
+def block_plan(canary: CanarySpec, weight: int) -> BlockPlan:
+    """How users are compared while the canary has ``weight`` basis points.
+
+    A stable user who was never scored leaves the others of the block to be compared with: which of them is missing is
+    tested by itself, and asking for all would cost nearly every block where a tenth of the users is scored.
+    """
+    k = stable_users_per_block(weight / 10_000, canary.block_stable_users)
+    window = canary.window + canary.scoring_grace
+    return BlockPlan(window=window, k=k, concurrency=canary.concurrency, values_needed=1)
+
+
 def weight_of(canary: CanarySpec, step: int) -> int:
     """Basis points of the users in a step of the plan (0-based)."""
     return round(canary.steps[min(step, len(canary.steps) - 1)] * 100)
+
+
+def may_grow(canary: CanarySpec, *, step: int, in_step_for: float, blocks_in_step: int) -> bool:
+    """Whether a step has lasted and seen enough for the next one, if there is one."""
+    return step + 1 < len(canary.steps) and in_step_for >= canary.min_step and blocks_in_step >= canary.min_blocks
 
 
 def next_move(
@@ -59,8 +76,7 @@ def next_move(
         return Move(Stage.PROMOTED, "promoted", 10_000, step, reason)
     if decision.outcome is CanaryOutcome.INCONCLUSIVE:
         return Move(Stage.INCONCLUSIVE, "closed", 0, step, reason)
-    more = step + 1 < len(canary.steps)
-    if more and in_step_for >= canary.min_step and blocks_in_step >= canary.min_blocks:
+    if may_grow(canary, step=step, in_step_for=in_step_for, blocks_in_step=blocks_in_step):
         there = weight_of(canary, step + 1)
         words = f"no harm seen in {blocks_in_step} users' blocks: {weight / 100:g} % → {there / 100:g} % of users"
         return Move(Stage.CANARY, "advanced", there, step + 1, words)

@@ -71,10 +71,16 @@ class Block:
     stable: tuple[UserEvidence, ...]
     values_needed: int
 
+    def values(self, metric: str) -> tuple[float | None, list[float]]:
+        """(canary value, the stable values that are there)."""
+        return self.canary.value(metric), [value for user in self.stable if (value := user.value(metric)) is not None]
+
     def pair(self, metric: str) -> tuple[float, float] | None:
         """(canary value, mean of the stable values), or None when the block is left out for this metric."""
-        canary = self.canary.value(metric)
-        stable = [value for user in self.stable if (value := user.value(metric)) is not None]
+        return self.compared(*self.values(metric))
+
+    def compared(self, canary: float | None, stable: Sequence[float]) -> tuple[float, float] | None:
+        """As `pair`, of values that are known."""
         if canary is None or len(stable) < self.values_needed:
             return None
         return canary, min(1.0, math.fsum(stable) / len(stable))

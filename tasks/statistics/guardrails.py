@@ -137,20 +137,23 @@ class RunningGuardrail:
         self._threshold_missing = log_threshold(alpha_missing, guardrails)
         self._worse = EProcess(Direction.WORSE, boundary_mean(-guardrail.tolerance))
         self._better = EProcess(Direction.BETTER, boundary_mean(-guardrail.margin))
-        self._missing = MissingValues(guardrail.metric)
+        self._missing = MissingValues()
         self._values: list[float] = []
         self._canary_sum = self._stable_sum = 0.0
 
     def add(self, blocks: Sequence[Block]) -> None:
         """The next blocks, in their order."""
         rail, found = self._guardrail, list[float]()
+        missing: list[tuple[bool, int, int]] = []
         for block in blocks:
-            if (pair := block.pair(rail.metric)) is not None:
+            canary, stable = block.values(rail.metric)
+            missing.append((canary is None, len(block.stable) - len(stable), len(block.stable)))
+            if (pair := block.compared(canary, stable)) is not None:
                 self._canary_sum, self._stable_sum = self._canary_sum + pair[0], self._stable_sum + pair[1]
                 found.append(block_value(rail.upwards(pair[0]), rail.upwards(pair[1])))
         values = np.asarray(found, dtype=np.float64)
         self._worse, self._better = self._worse.after(values), self._better.after(values)
-        self._missing.add(blocks)
+        self._missing.add(missing)
         self._values += found
 
     def evidence(self) -> GuardrailEvidence:
@@ -199,20 +202,17 @@ class MissingValues:
     an e-process again.
     """
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
+    def __init__(self) -> None:
         self._more, self._less = EProcess(Direction.BETTER, 0.5), EProcess(Direction.WORSE, 0.5)
         self.blocks = self.canary = self.stable = 0
         self.log_e_max = 0.0
 
-    def add(self, blocks: Sequence[Block]) -> None:
-        """The next blocks, in their order."""
+    def add(self, blocks: Sequence[tuple[bool, int, int]]) -> None:
+        """The next blocks, in their order: whether the canary's value is missing, how many stable ones of how many."""
         found: list[float] = []
-        for block in blocks:
-            canary = block.canary.value(self._metric) is None
-            stable = sum(user.value(self._metric) is None for user in block.stable)
+        for canary, stable, k in blocks:
             self.canary, self.stable = self.canary + canary, self.stable + stable
-            found.append(block_value(float(canary), stable / len(block.stable)))
+            found.append(block_value(float(canary), stable / k))
         self.blocks += len(found)
         if len(found) > FEW:
             values = np.array(found)

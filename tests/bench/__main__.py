@@ -27,7 +27,7 @@ SECONDS = {
     "semantic-search": 3.0,
     "local-layer": 2.0,
     "layers-below": 2.0,
-    "gate-power": 1800.0,
+    "gate-power": 3600.0,
     "canary-power": 3600.0,
     "gate-time": 40.0,
     "releases": 1800.0,

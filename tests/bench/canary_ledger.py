@@ -33,12 +33,17 @@ _CACHED, _FELL_BACK, _UNSCORED = 0.1, 0.02, 0.05
 
 @dataclass(frozen=True)
 class Quality:
-    """Mean score by arm, spread 0.2 between users; failures of the prompt's own by arm."""
+    """Mean score by arm, spread 0.2 between users; failures of the prompt's own by arm.
+
+    After ``dip_after`` seconds all answers score ``dip`` less, on either arm: a model got worse, not the prompt.
+    """
 
     stable: float = 0.8
     canary: float = 0.8
     failed_stable: float = 0.01
     failed_canary: float = 0.01
+    dip: float = 0.0
+    dip_after: float = 2_700.0
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,10 @@ class Ended:
 
 
 def through_the_ledger(console: Console) -> tuple[dict[str, Any], list[Promise]]:
-    """50 equal and 50 harmful releases with the plan of a prompt.yaml by default."""
+    """50 releases of each kind with the plan that a prompt.yaml has by default."""
     kinds = {
         "equal": Quality(),
+        "equal, both worse after 45 minutes": Quality(dip=0.2),
         "scores 0.80 → 0.65": Quality(canary=0.65),
         "failures 1 % → 20 %": Quality(failed_canary=0.2),
     }
@@ -92,8 +98,12 @@ def release(
     users_a_minute: float = USERS_A_MINUTE,
     every: float = _MINUTE,
     longest: float = 86_400.0,
+    simple: bool = False,
 ) -> Ended:
-    """One release, looked at ``every`` so many seconds until it is closed, or ``longest`` seconds have passed."""
+    """One release, looked at ``every`` so many seconds until it is closed, or ``longest`` seconds have passed.
+
+    ``simple``: one call a user whose score is the user's mean; the evidence sample of the plan is drawn.
+    """
     calls: list[ReleaseCall] = []
     users: dict[int, tuple[float, dict[str, float]]] = {}
     formed: list[Block] = []
@@ -103,10 +113,11 @@ def release(
     pending: list[tuple[float, int]] = []
     while now < longest:
         weight = weight_of(policy, step)
-        pending += _come(rng, users, now, users_a_minute * every / 60.0, every, quality)
+        pending += _come(rng, users, now, users_a_minute * every / 60.0, every, quality, calls=1 if simple else 3)
         ready = sorted(one for one in pending if one[0] < now + every)
         pending = [one for one in pending if one[0] >= now + every]
-        calls += [_call(rng, len(calls) + at, when, user, users[user], weight) for at, (when, user) in enumerate(ready)]
+        for when, user in ready:
+            calls.append(_call(rng, len(calls), when, user, users[user], weight, policy.evidence_share, simple=simple))
         now += every
         shown = Shown(calls, tuple(formed), tuple(formed_at), weight, step, since, 0.0, now)
         seen = look_at(shown, policy)
@@ -126,19 +137,20 @@ def _come(
     expected: float,
     seconds: float,
     quality: Quality,
+    calls: int,
 ) -> list[tuple[float, int]]:
     """New users with their place on the wheel and how well each arm answers them; their calls, (time, user)."""
     found = []
     for _ in range(int(rng.poisson(expected))):
         number = len(users)
         means = {
-            arm: float(draw_users(rng, mean, 0.2, (1,))[0])
+            arm: float(draw_users(rng, mean - (quality.dip if now >= quality.dip_after else 0.0), 0.2, (1,))[0])
             for arm, mean in ((STABLE, quality.stable), (CANARY, quality.canary))
         }
         means |= {f"{STABLE} failed": quality.failed_stable, f"{CANARY} failed": quality.failed_canary}
         users[number] = float(rng.random()), means
         first = now + float(rng.random()) * seconds
-        times: Floats = first + np.concatenate([[0.0], rng.random(int(rng.integers(0, 3))) * 600.0])
+        times: Floats = first + np.concatenate([[0.0], rng.random(int(rng.integers(0, calls))) * 600.0])
         found += [(float(at), number) for at in times]
     return found
 
@@ -150,12 +162,19 @@ def _call(
     user: int,
     traits: tuple[float, dict[str, float]],
     weight: int,
+    evidence_share: float,
+    *,
+    simple: bool,
 ) -> ReleaseCall:
     place, means = traits
     arm = CANARY if place * 10_000 < weight else STABLE
     failed = bool(rng.random() < means[f"{arm} failed"])
-    cached, fell_back = rng.random() < _CACHED, rng.random() < _FELL_BACK
-    scored = not failed and rng.random() >= _UNSCORED
+    if simple:
+        cached, fell_back, scored, score = False, False, not failed, means[arm]
+    else:
+        cached, fell_back = bool(rng.random() < _CACHED), bool(rng.random() < _FELL_BACK)
+        scored = not failed and bool(rng.random() >= _UNSCORED)
+        score = float(rng.binomial(4, means[arm])) / 4
     return ReleaseCall(
         id=f"call-{number:06}",
         user=f"user-{user}",
@@ -167,10 +186,10 @@ def _call(
         status="failed" if failed else "ok",
         error="provider_rejected_request" if failed else "",
         layer="exact" if cached else "none",
-        fell_back=bool(fell_back),
-        evidence=True,
+        fell_back=fell_back,
+        evidence=user * 0.6180339887498949 % 1.0 < evidence_share,
         cost_usd=None,
-        scores={QUALITY: float(rng.binomial(4, means[arm])) / 4} if scored else {},
+        scores={QUALITY: score} if scored else {},
         scored_at={QUALITY: at + 30.0} if scored else {},
     )
 
@@ -192,18 +211,16 @@ def _promises(found: dict[str, list[Ended]]) -> list[Promise]:
     def share(name: str, stage: Stage) -> Rate:
         return Rate(sum(one.stage is stage for one in found[name]), len(found[name]))
 
-    equal = share("equal", Stage.ROLLED_BACK)
     # 50 releases at α may give more by chance: the asked bound lies within the interval or above it.
-    promises = [
-        Promise(
-            "from ledger rows: an equal version is rolled back",
-            f"≤ {ALPHA:.0%}",
-            str(equal),
-            equal.interval[0] <= ALPHA,
-        ),
-        Promise("from ledger rows: an equal version is promoted", "–", str(share("equal", Stage.PROMOTED))),
-    ]
-    for name in list(found)[1:]:
+    promises = []
+    for name in list(found)[:2]:
+        back = share(name, Stage.ROLLED_BACK)
+        held = back.interval[0] <= ALPHA
+        promises += [
+            Promise(f"from ledger rows: {name}, rolled back", f"≤ {ALPHA:.0%}", str(back), held),
+            Promise(f"from ledger rows: {name}, promoted", "–", str(share(name, Stage.PROMOTED))),
+        ]
+    for name in list(found)[2:]:
         up = share(name, Stage.PROMOTED)
         promises.append(
             Promise(f"from ledger rows: {name}, promoted", f"≤ {ALPHA:.0%}", str(up), up.interval[0] <= ALPHA)

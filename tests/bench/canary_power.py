@@ -29,6 +29,7 @@ from tests.bench.canary_worlds import (
     naive_alarms,
     policy,
 )
+from tests.bench.forecast_check import check_forecasts
 from tests.bench.promises import Promise, print_promises, promise_figures
 from tests.bench.semantic_serving import Rate
 
@@ -93,26 +94,26 @@ AT_MARGIN, FAILURES_AT_MARGIN = "scores at the margin", "failures at the margin"
 CALLS, CALLS_AT_MARGIN = "equal, 5 calls a user", "scores at the margin, 5 calls a user"
 KINDS = (
     Kind(EQUAL, World(_SAME), policy()),
-    Kind(EQUAL_ON, World(_SAME, users=8_000), policy(min_duration=_NEVER), once=True),
+    Kind(EQUAL_ON, World(_SAME, users=5_500), policy(min_duration=_NEVER), once=True),
     Kind(SCORES, World(_WORSE), policy()),
-    Kind(FAILURES_ON, World(_SAME, Metric(0.01, 0.05), users=8_000), policy(min_duration=_NEVER)),
+    Kind(FAILURES_ON, World(_SAME, Metric(0.01, 0.05), users=5_500), policy(min_duration=_NEVER)),
     Kind(FAILURES, World(_SAME, Metric(0.01, 0.05)), policy()),
-    Kind(AT_MARGIN, World(_WORSE, **_ALONE, users=8_000), policy(tolerance=_ANY_LOSS), once=True),
+    Kind(AT_MARGIN, World(_WORSE, **_ALONE, users=5_500), policy(tolerance=_ANY_LOSS), once=True),
     Kind(
         FAILURES_AT_MARGIN,
-        World(Metric(1.0, 1.0), Metric(0.01, 0.06), _NEVER_BAD, _NEVER_BAD, users=8_000),
+        World(Metric(1.0, 1.0), Metric(0.01, 0.06), _NEVER_BAD, _NEVER_BAD, users=5_500),
         policy(tolerance=_ANY_LOSS),
         once=True,
     ),
     Kind(
         CALLS,
-        World(Metric(0.8, 0.8, 0.2, calls=5), **_FIVE_CALLS, users=8_000),
+        World(Metric(0.8, 0.8, 0.2, calls=5), **_FIVE_CALLS, users=5_500),
         policy(min_duration=_NEVER),
         once=True,
     ),
     Kind(
         CALLS_AT_MARGIN,
-        World(Metric(0.8, 0.75, 0.2, calls=5), **_ALONE, users=8_000),
+        World(Metric(0.8, 0.75, 0.2, calls=5), **_ALONE, users=5_500),
         policy(tolerance=_ANY_LOSS),
         once=True,
     ),
@@ -128,9 +129,11 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
         console.print(f"{kind.name}: {dict(Counter(one.outcome.value for one in found[kind.name].ended))}")
     _print(found, console)
     ledger, ledger_promises = through_the_ledger(console)
-    promises = [*_promises(found), *ledger_promises]
+    expected, expected_promises = check_forecasts(console)
+    promises = [*_promises(found), *ledger_promises, *expected_promises]
     print_promises("the canary, simulated", promises, console)
-    return {"kinds": {name: one.figures() for name, one in found.items()}, "ledger": ledger} | promise_figures(promises)
+    kinds = {name: one.figures() for name, one in found.items()}
+    return {"kinds": kinds, "ledger": ledger, "expected": expected} | promise_figures(promises)
 
 
 def simulate(kind: Kind, *, releases: int = RELEASES, seconds: float = 300.0, seed: int = _SEED) -> Releases:
@@ -168,7 +171,7 @@ def _promises(found: Mapping[str, Releases]) -> list[Promise]:
     equal = found[EQUAL]
     return [
         at_most("an equal version is rolled back", EQUAL, back),
-        at_most("the same, never promoted, 800 canary users on", EQUAL_ON, back),
+        at_most("the same, never promoted, 825 canary users on", EQUAL_ON, back),
         beside("the same with a t-test after every user", found[EQUAL_ON].alarms("per user")),
         beside("an equal version is promoted within 600 canary users", equal.rate(up)),
         at_most(f"scores 0.80 → 0.75, which is the margin of {MARGIN:g}: promoted", SCORES, up),

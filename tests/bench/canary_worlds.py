@@ -1,7 +1,7 @@
 """Simulated releases: users of both arms in the order in which they come, and what the canary's own code decides.
 
 Four guardrails: a score, failures, answers slower than the frozen limit, answers dearer than the frozen limit. One user
-comes a second; one in ten sees the canary, so that each finds four concurrent stable users.
+comes a second; 15 % see the canary, so that each finds four concurrent stable users.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from tasks.statistics.blocks import BlockPlan, UserEvidence, form_blocks
 from tasks.statistics.canary import CanaryOutcome, CanaryPolicy, RunningCanary
 from tasks.statistics.guardrails import Guardrail
 from tasks.statistics.power import draw_users
-from tasks.statistics.sample_ratio import StepArrivals
+from tasks.statistics.sample_ratio import StepArrivals, check_sample_ratio
 
 ALPHA = 0.05
 MARGIN = 0.05
 K = 4
-SHARE = 0.1
+SHARE = 0.15
 WINDOW = 60.0
 CONCURRENCY = 600.0
 SCORE, FAILED, SLOW, DEAR = "score", "failed", "slow", "dear"
@@ -62,7 +62,7 @@ class World:
     failed: Metric = Metric(0.01, 0.01)
     slow: Metric = Metric(0.05, 0.05)
     dear: Metric = Metric(0.05, 0.05)
-    users: int = 6_000
+    users: int = 4_000
 
     def metrics(self) -> Mapping[str, Metric]:
         return {SCORE: self.score, FAILED: self.failed, SLOW: self.slow, DEAR: self.dear}
@@ -108,23 +108,28 @@ def arrive(world: World, rng: np.random.Generator) -> Users:
 
 
 def looked_at_after_every_user(users: Users, how: CanaryPolicy) -> Ended:
-    """The release as it would go if each user whose window closes were followed by a look."""
+    """The release as it would go if each user whose window closes were followed by a look.
+
+    Between two blocks nothing but the split of the users can change, so that only that is looked at there.
+    """
     blocks = form_blocks(users.evidence, PLAN, now=len(users.evidence) + WINDOW).blocks
     complete = [max(user.first_call_at for user in (block.canary, *block.stable)) for block in blocks]
-    come = np.cumsum(users.on_canary)
+    come = np.cumsum(users.on_canary).tolist()
     canary, formed = RunningCanary(how), 0
     for number, user in enumerate(users.evidence):
-        while formed < len(blocks) and complete[formed] <= user.first_call_at:
-            canary.add(blocks[formed : formed + 1])
-            formed += 1
-        now = user.first_call_at + WINDOW
-        there = min(len(users.evidence), int(now) + 1)
-        on_canary = int(come[there - 1])
-        arrivals = [StepArrivals(there - on_canary, on_canary, SHARE)]
-        said = canary.decide(started_at=0.0, now=now, arrivals=arrivals)
+        there = min(len(users.evidence), int(user.first_call_at + WINDOW) + 1)
+        arrivals = [StepArrivals(there - come[there - 1], come[there - 1], SHARE)]
+        new = formed
+        while new < len(blocks) and complete[new] <= user.first_call_at:
+            new += 1
+        if new == formed and not check_sample_ratio(arrivals, how.alpha_sample_ratio).mismatch:
+            continue
+        canary.add(blocks[formed:new])
+        formed = new
+        said = canary.decide(started_at=0.0, now=user.first_call_at + WINDOW, arrivals=arrivals)
         if said.outcome is not CanaryOutcome.HOLD:
-            return Ended(said.outcome, int(come[number]), tuple(one.metric for one in said.guardrails if one.worse))
-    return Ended(CanaryOutcome.HOLD, int(come[-1]))
+            return Ended(said.outcome, come[number], tuple(one.metric for one in said.guardrails if one.worse))
+    return Ended(CanaryOutcome.HOLD, come[-1])
 
 
 def looked_at_once(users: Users, how: CanaryPolicy) -> Ended:

@@ -64,12 +64,10 @@ class Gates:
 def run(seconds: float, console: Console) -> dict[str, Any]:
     """``seconds``: the longest that all gates may take; with fewer than 1,000 of a kind nothing holds."""
     worlds: dict[str, tuple[Gates, Gates]] = {}
-    share = seconds / (2 * len(WORLDS))
-    for world in WORLDS:
-        worlds[world.name] = (
-            simulate(world, 0.0, gates=GATES, seconds=share),
-            simulate(world, DROP, gates=GATES, seconds=share),
-        )
+    until = time.monotonic() + seconds
+    for number, world in enumerate(WORLDS):
+        share = (until - time.monotonic()) / (len(WORLDS) - number) / 2
+        worlds[world.name] = simulate(world, 0.0, seconds=share), simulate(world, DROP, seconds=share)
         equal, worse = worlds[world.name]
         console.print(f"{world.name}: equal {dict(equal.outcomes)}, {DROP:g} worse {dict(worse.outcomes)}")
     for number, title in enumerate((f"an equal prompt, {ITEMS} items × {REPEATS}", f"a drop of {DROP:g}")):

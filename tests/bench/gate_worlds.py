@@ -137,6 +137,6 @@ WORLDS = (
     World("right or wrong, a quarter of the items flaky", some_flaky, binary),
     World("right or wrong, every item flaky", all_flaky, binary),
     World("right or wrong, repeats agree, 4 % flip", flips(0.04), binary),
-    World("right or wrong, repeats agree, 6 % flip", flips(0.06), binary),
+    World("right or wrong, repeats agree, 6 % flip", flips(0.06), binary, asked=False),
     World("right or wrong, repeats agree, 12 % flip", flips(0.12), binary, asked=False),
 )

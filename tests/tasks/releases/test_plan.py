@@ -2,7 +2,9 @@
 
 import pytest
 
-from tasks.releases.plan import next_move, statistics_policy, weight_of
+from gateway.storage.models import ReleaseRow
+from tasks.releases.plan import block_plan, next_move, statistics_policy, weight_of
+from tasks.releases.reconcile import canary_policy
 from tasks.releases.stages import Stage
 from tasks.specs.model import CanarySpec
 from tasks.statistics.canary import CanaryDecision, CanaryOutcome
@@ -54,3 +56,17 @@ def test_the_promise_is_the_prompts_own() -> None:
         ("quality", 0.1, 0.02, False),
         ("failure", 0.1, 0.02, True),
     ]
+
+
+@pytest.mark.parametrize(("weight", "k"), [(1_000, 4), (2_000, 4), (2_500, 3), (5_000, 1), (9_000, 1)])
+def test_a_step_compares_with_as_many_stable_users_as_it_has(weight: int, k: int) -> None:
+    plan = block_plan(CanarySpec(window=10.0, scoring_grace=5.0, concurrency=600.0), weight)
+    assert (plan.window, plan.k, plan.concurrency, plan.values_needed) == (15.0, k, 600.0, 1)
+
+
+def test_a_release_from_before_comparisons_had_a_reach_keeps_one_window() -> None:
+    """Its certificate has to come out as it did."""
+    declared = CanarySpec(window=100.0, scoring_grace=20.0, concurrency=999.0).model_dump(mode="json")
+    before = {name: value for name, value in declared.items() if name != "concurrency"}
+    assert canary_policy(ReleaseRow(policy={"canary": declared})).concurrency == 999.0
+    assert canary_policy(ReleaseRow(policy={"canary": before})).concurrency == 120.0
