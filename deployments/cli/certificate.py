@@ -83,6 +83,8 @@ def _print(record: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from tasks.certificates.mirrored import in_words
+
     out = Console()
     release, verdict, evidence = record["release"], record["verdict"], record["evidence"]
     out.print(Text(f"{release['prompt']} {release['version']}: {verdict['stage'].replace('_', ' ')}", "bold"))
@@ -99,6 +101,7 @@ def _print(record: dict[str, Any]) -> None:
         ("promise", record["promise"]["bound"] or record["promise"]["in_words"]),
         ("gate", record["gate"]["outcome"] if record["gate"] else "-"),
         ("approval", "; ".join(approvals) or "-"),
+        *((("mirror", in_words(record["mirror"])),) if record["mirror"] else ()),
         ("looks", f"{evidence['looks']}, over {evidence['calls']} calls"),
         ("left out", ", ".join(f"{n} {why}" for why, n in record["left_out"]["calls"].items()) or "-"),
         ("replay", held),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from tasks.certificates import mirrored
 from tasks.certificates.charts import E_VALUES, SHARES, WORTH, release_charts
 from tasks.certificates.drawing import Drawing
 from tasks.certificates.page_style import STYLE
@@ -30,6 +31,7 @@ def page(record: Mapping[str, Any]) -> str:
         _promise(record["promise"]),
         _gate(record["gate"]),
         _approvals(record["approvals"]),
+        mirrored.section(record.get("mirror")),
         _canary(record["steps"], charts),
         _left_out(record["left_out"]),
         _judged(record.get("judged")),

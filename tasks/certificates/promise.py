@@ -21,7 +21,7 @@ def promise(release: ReleaseRow, *, by_hand: bool, decided: bool) -> dict[str, A
         return {**facts, "in_words": words, "assumptions": []}
     if not decided:
         words = "The release ended before any live user's evidence was weighed: no statistical claim is made."
-        return {**facts, "in_words": words, "assumptions": []}
+        return {**facts, "in_words": words + _mirrored(release), "assumptions": []}
     bound = f"P(promoting a version worse than the margin on any guardrail) ≤ {policy.alpha:g}"
     words = (
         f"Had {release.version} been worse than {release.baseline} by its margin or more on any guardrail, {rails},"
@@ -33,7 +33,20 @@ def promise(release: ReleaseRow, *, by_hand: bool, decided: bool) -> dict[str, A
         words += " This release was ended by a person, not by the procedure; the bound is about the looks before that."
     elif release.stage == Stage.INCONCLUSIVE:
         words += " It ended inconclusive: nothing is claimed about the version."
+    words += _mirrored(release)
     return {**facts, "bound": bound, "in_words": words, "assumptions": list(_assumptions(release))}
+
+
+def _mirrored(release: ReleaseRow) -> str:
+    """What the mirror stage promises, where there was one."""
+    canary = canary_policy(release)
+    if canary.mirror is None:
+        return ""
+    return (
+        f" Mirrored calls came first, one question of each user to both versions: had {release.version} been no worse"
+        f" than {release.baseline} on any of them, it would have been refused there with a probability of at most"
+        f" {canary.alpha:g}. Having passed them proves nothing by itself."
+    )
 
 
 def _assumptions(release: ReleaseRow) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from gateway.errors import Conflict
 from gateway.storage.models import PromptVersionRow, ReleaseRow, ReleaseStepRow
+from tasks.certificates.mirrored import last_mirror
 from tasks.certificates.promise import promise
 from tasks.releases import store
 from tasks.releases.owed import SETTLED
@@ -58,6 +59,7 @@ def assemble(
         "digests": {"version": version.digest, **release.policy.get("digests", {})},
         "gate": _gate(steps),
         "approvals": [_approval(one) for step in steps if (one := step.evidence.get("approval"))],
+        "mirror": last_mirror(steps),
         "steps": told,
         "left_out": _left_out(decided),
         "judged": last_judged(steps),
@@ -102,6 +104,7 @@ def _step(step: ReleaseStepRow) -> dict[str, Any]:
         "reason": step.reason,
         "look": step.evidence.get("look"),
         "blocks": decision.get("blocks"),
+        "pairs": step.evidence.get("mirror", {}).get("decision", {}).get("pairs"),
         "users": dict(step.evidence.get("users", {})),
         "excluded_calls": dict(step.evidence.get("excluded_calls", {})),
         "excluded_users": {name: n for name, n in step.evidence.get("excluded_users", {}).items() if n},
