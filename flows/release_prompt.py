@@ -12,9 +12,11 @@ from flows.register_prompt import RegisterRequest, register_prompt, short_name
 from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import SystemClock
 from tasks.artifacts import artifact_key, markdown
+from tasks.expectation import expect_canary
 from tasks.gating import Gated
 from tasks.mirroring import check_mirrored_tools
 from tasks.registration import read
+from tasks.releases.forecast import Forecast
 from tasks.releases.stages import Stage
 from tasks.releasing import Release, close_with_error, hold_for_approval, open_release, refuse, reported, start_canary
 from tasks.specs.model import Approval
@@ -46,6 +48,7 @@ def release_prompt(request: ReleaseRequest) -> Release:
     file = read(request.path, workspace.policy_defaults, settings.mlflow_tracking_uri)
     check_mirrored_tools(settings, file.spec)
     register_prompt(RegisterRequest(path=request.path, tenant=tenant, author=request.author))
+    expected = expect_canary(settings, clock, file.spec.canary, tenant, file.spec.name)
     release = open_release(settings, clock, file, tenant, request.author, request.salt, str(flow_run.id or ""))
     try:
         gated = gate_prompt(GateRequest(path=request.path, tenant=tenant))
@@ -60,12 +63,12 @@ def release_prompt(request: ReleaseRequest) -> Release:
     else:
         warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version, cause=Cause.RAMP))
         ended = start_canary(settings, clock, release, gated)
-    _report(ended, gated)
+    _report(ended, gated, expected)
     reported(settings, clock, ended.id)
     return ended
 
 
-def _report(release: Release, gated: Gated) -> None:
+def _report(release: Release, gated: Gated, expected: Forecast | None) -> None:
     """The evidence is on this run's own page, where somebody approves or rejects."""
     decide = (
         f"\nTo decide: `promptyard approve {release.id} --by NAME`, or `promptyard reject {release.id} --by NAME"
@@ -73,10 +76,11 @@ def _report(release: Release, gated: Gated) -> None:
         if release.stage == Stage.AWAITING_APPROVAL
         else ""
     )
+    canary = f"- expected: {expected.in_words()}\n" if expected is not None else ""
     markdown(
         artifact_key("release", release.prompt),
         f"# {release.prompt} {release.version}: **{release.stage.replace('_', ' ')}**\n\n"
         f"{release.reason}\n\n- release `{release.id}`\n- before: {release.baseline or 'nothing'}\n"
-        f"- share of users: {release.weight_percent:g} %\n{decide}\n{gated.summary}",
+        f"- share of users: {release.weight_percent:g} %\n{canary}{decide}\n{gated.summary}",
         f"{release.prompt} {release.version}: {release.stage}",
     )

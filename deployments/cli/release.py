@@ -19,6 +19,7 @@ Tenant = Annotated[str, typer.Option("--tenant", help="Whose prompt; PROMPTYARD_
 EXIT = {"promoted": 0, "canary": 0, "awaiting_approval": 0, "refused": 2, "inconclusive": 2}
 """Exit status by the stage that a release reached; anything else is 1."""
 CONNECT, REGISTER, GATE, WARM, START, CLOSE = "connect", "register", "gate", "warm", "canary", "close"
+EXPECT = "expect"
 
 
 class InvalidSpec(InvalidRequest):
@@ -41,9 +42,17 @@ def release(
     tenant: Tenant = "",
     as_json: Json = False,
 ) -> None:
-    """Register, gate, warm and start the canary. Exit status 2 when the gate does not let it through."""
+    """Register, gate, warm and start the canary. Exit status 2 when the gate does not let it through.
+
+    How long the canary will take at the traffic of the last two weeks is told before anything starts.
+    """
     file = path / "prompt.yaml" if path.is_dir() else path
     _check(file)
+    expected: list[str] = []
+
+    def expect(settings: "Settings") -> str:
+        expected.append(_expected(settings, file, tenant or settings.tenant))
+        return expected[0]
 
     def run(settings: "Settings") -> "Release":
         from flows.release_prompt import ReleaseRequest, release_prompt
@@ -52,7 +61,8 @@ def release(
             ReleaseRequest(path=file, tenant=tenant or settings.tenant, author=author, salt=salt or None)
         )
 
-    _finish(*_watched(run), as_json=as_json)
+    settings, ended = _watched(run, expect)
+    _finish(settings, ended, as_json=as_json, expected="".join(expected))
 
 
 def approve(
@@ -104,8 +114,28 @@ def invalid_spec(file: Path, problems: list[str]) -> InvalidSpec:
     return InvalidSpec(f"{file} has {count}:" + "".join(f"\n  {problem}" for problem in problems))
 
 
-def _watched(run: "Callable[[Settings], Release]") -> "tuple[Settings, Release]":
-    """The settings of the stack and the flow's result; stages are shown while it runs. Raises PromptyardError."""
+def _expected(settings: "Settings", file: Path, tenant: str) -> str:
+    """How long the canary will take, in words; empty for a first version. Not to know it stops no release."""
+    from blocks.workspace import load_workspace
+    from gateway.clock import SystemClock
+    from tasks.expectation import expect_canary
+    from tasks.specs.reading import read_spec
+
+    try:
+        spec = read_spec(file, load_workspace().policy_defaults).spec
+        known = expect_canary.fn(settings, SystemClock(), spec.canary, tenant, spec.name)
+    except PromptyardError as error:
+        return f"how long the canary will take is not known: {error.message}"
+    return known.in_words() if known is not None else ""
+
+
+def _watched(
+    run: "Callable[[Settings], Release]", expect: "Callable[[Settings], str] | None" = None
+) -> "tuple[Settings, Release]":
+    """The settings of the stack and the flow's result; stages are shown while it runs. Raises PromptyardError.
+
+    What ``expect`` says is shown first.
+    """
     from deployments.cli.prefect_runs import RunFailed, connected_to_servers, shown
     from deployments.cli.stages import StageView
     from tasks.specs.reading import SpecError
@@ -114,6 +144,9 @@ def _watched(run: "Callable[[Settings], Release]") -> "tuple[Settings, Release]"
         with StageView() as view:
             view.begin(CONNECT)
             settings = connected_to_servers()
+            if expect is not None:
+                view.begin(EXPECT)
+                view.end(expect(settings) or "a first version has no canary")
             flows, tasks = _stages()
             from tasks.fan_out import watched
 
@@ -141,14 +174,16 @@ def _stages() -> "tuple[dict[Any, str], dict[Any, str]]":
     return flows, {one.task: name for one, name in stages.items()} | {one.task: "" for one in details}
 
 
-def _finish(settings: "Settings", ended: "Release", *, as_json: bool, rejected: bool = False) -> None:
+def _finish(
+    settings: "Settings", ended: "Release", *, as_json: bool, rejected: bool = False, expected: str = ""
+) -> None:
     from rich.console import Console
 
     from deployments.cli.release_view import as_plain, describe, print_release
 
     shown = describe(settings, ended)
     if as_json:
-        typer.echo(json.dumps(as_plain(shown), indent=2))
+        typer.echo(json.dumps(as_plain(shown) | ({"expected": expected} if expected else {}), indent=2))
     else:
         print_release(shown, Console())
     raise typer.Exit(0 if rejected else exit_status(ended.stage))
