@@ -245,6 +245,7 @@ class Pipeline:
             reply=reply,
             layer=layer,
             cost=trail.cost() if paid else self._price(reply.provider, reply.model, reply.usage, call.received_at),
+            in_vain=trail.cost() if trail.costs and not paid else None,
             latency_ms=self._since(trail),
             first_token_ms=first_token_ms,
             cache_reason=reason,

@@ -492,6 +492,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     layer: Layer
     cost: Cost
     """What a provider charges for this reply, whoever served it."""
+    in_vain: Cost | None = None
+    """What was spent on providers that failed before a cache had an answer after all."""
     latency_ms: float
     first_token_ms: float | None = None
     """Streams only."""
@@ -505,7 +507,9 @@ class Answer(Struct, frozen=True, kw_only=True):
     @property
     def paid_usd(self) -> Decimal | None:
         """What this answer cost: nothing when no provider was asked for it, None where the price is unknown."""
-        return self.cost.usd if self.layer is Layer.NONE else _NOTHING
+        if self.layer is Layer.NONE:
+            return self.cost.usd
+        return _NOTHING if self.in_vain is None else self.in_vain.usd
 
     @property
     def saved_usd(self) -> Decimal | None:

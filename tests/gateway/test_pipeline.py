@@ -777,6 +777,17 @@ async def test_the_last_good_answer_stands_in_while_every_provider_is_down(strea
     assert answer.paid_usd == 0
 
 
+async def test_what_providers_took_in_vain_is_paid_for_by_the_answer_that_stands_in() -> None:
+    world = World(stands_in=True)
+    path = pipeline(world)
+    await answered(path, ask())
+    world.replies = [ProviderTimeout("no token in time")]  # it may be charged
+    answer = await answered(path, ask(cache=CacheMode.REFRESH))
+    assert answer.layer is Layer.STALE
+    assert answer.paid_usd is None
+    assert answer.saved_usd
+
+
 @pytest.mark.parametrize(
     ("text", "epoch", "stands"),
     [
