@@ -193,7 +193,13 @@ def worth_chart(business: Mapping[str, Any] | None) -> Drawing | None:
             bracket,
             text(mean, panel.top - 14, f"{_dollars(gain['mean'])} (95 %: bar)", INK, anchor=anchor),
             panel.x_axis([(at, _dollars(at)) for at in round_ticks(edge_low, edge_high, 7)]),
-            text(panel.left, panel.top - 14, f"P(it loses money) = {_risk(loss)}", BAD if loss > 0.5 else DIM),
+            text(
+                panel.right if mean < WIDTH / 2 else panel.left,
+                panel.top - 14,
+                f"P(it loses money) = {_risk(loss)}",
+                BAD if loss > 0.5 else DIM,
+                anchor="end" if mean < WIDTH / 2 else "start",
+            ),
         )
     )
     caption = (

@@ -12,6 +12,14 @@ from tasks.releases.judged import judged_rows
 
 _STAMP = {"promoted": "good", "rolled_back": "bad", "refused": "bad", "error": "bad", "inconclusive": "open"}
 _SHOWN_HOLDS = 3
+_WHY = {
+    "window_open": "their time for further calls and scores was not over yet",
+    "waiting": "not enough users had come on the other arm yet",
+    "not_concurrent_stable": "saw the version before, while no canary user was there to be compared with",
+    "not_concurrent_canary": "saw the candidate, while too few were there to be compared with",
+    "other_arm_first": "had been on the other arm first",
+    "repeated": "counted already",
+}
 
 
 _SHARES = ("right, as judged", "corrected", "from", "to")
@@ -87,10 +95,11 @@ def _gate(gate: Mapping[str, Any] | None) -> str:
         )
         for one in gate["metrics"]
     ]
-    heads = ("metric", "now", "before", "difference", "interval", "margin", "floor")
+    heads = ("metric", "candidate", gate["against"] or "before", "difference", "interval", "margin", "floor")
     return (
-        f"<section><h2>Gate: {_t(gate['outcome'])}</h2><p>{_t(gate['items'])} items {_t(against)}, {_t(gate['at'])}."
-        f"</p><ul>{reasons}</ul>{_table(heads, rows)}</section>"
+        f"<section class='whole'><h2>Gate: {_t(gate['outcome'])}</h2>"
+        f"<p>{_t(gate['items'])} items {_t(against)}, {_t(gate['at'])}.</p>"
+        f"<ul>{reasons}</ul>{_table(heads, rows)}</section>"
     )
 
 
@@ -188,15 +197,15 @@ def _last_look(step: Mapping[str, Any]) -> str:
         if ratio
         else ""
     )
-    return f"<section><h2>The last look</h2>{_table(heads, rows)}{split}</section>"
+    return f"<section class='whole'><h2>The last look</h2>{_table(heads, rows)}{split}</section>"
 
 
 def _left_out(left_out: Mapping[str, Mapping[str, int]]) -> str:
     rows = [("calls", _t(reason), _t(count)) for reason, count in left_out["calls"].items()]
-    rows += [("users", _t(reason.replace("_", " ")), _t(count)) for reason, count in left_out["users"].items()]
+    rows += [("users", _t(_WHY.get(why, why.replace("_", " "))), _t(n)) for why, n in left_out["users"].items()]
     if not rows:
         return ""
-    return f"<section><h2>Left out of the evidence</h2>{_table(('', 'why', 'how many'), rows)}</section>"
+    return f"<section class='whole'><h2>Left out of the evidence</h2>{_table(('', 'why', 'how many'), rows)}</section>"
 
 
 def _judged(judged: Mapping[str, Any] | None) -> str:
@@ -236,13 +245,29 @@ def _business(business: Mapping[str, Any] | None, charts: Mapping[str, Drawing])
         )
     )
     heads = ("", "calls", "net value per 1,000 calls", "from", "to (95 %)")
-    testing = business["testing"]
-    paid = "" if testing["return"] is None else f"; over a year the verdict brings {testing['return']:,.1f} times that"
-    cost = f"Testing cost {money(testing['cost_usd'])}{paid}. " if testing["cost_usd"] is not None else ""
-    cost += f"A year is projected from {business['observed_hours']:g} hours of this release's traffic."
-    advice = f"<p>{_t(business['recommendation'])}</p><p>{_t(cost)}</p>"
+    advice = f"<p>{_t(business['recommendation'])}</p><p>{_t(_testing(business))}</p>"
     drawn = charts[WORTH].inline(WORTH) if WORTH in charts else ""
     return f"<section><h2>What it is worth</h2>{advice}{_table(heads, rows)}</section>{drawn}"
+
+
+def _testing(business: Mapping[str, Any]) -> str:
+    """What the test cost and brought, and what a year is projected from."""
+    testing, hours = business["testing"], business["observed_hours"]
+    brought, times = testing["brought_per_year_usd"], testing["return"]
+    words = ""
+    if testing["cost_usd"] is not None:
+        words = f"Testing cost {money(testing['cost_usd'])}"
+        if times is not None and brought >= 0:
+            often = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
+            words += f"; over a year the verdict brings {money(brought)}, {often} times that"
+        elif times is not None:
+            words += f"; over a year the verdict costs {money(-brought)}, as far as the calls so far tell"
+        words += ". "
+    if business.get("calls_declared"):
+        return words + "A year is projected from the declared calls per day."
+    seen = f"{hours:g} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+    doubt = "" if hours >= 24 else " That is too short to know a year by: declare value.calls_per_day."
+    return f"{words}A year is projected from {seen} of this release's traffic.{doubt}"
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ th { text-align: left; vertical-align: bottom; color: var(--dim); font-weight: 6
   border-bottom: 1px solid var(--ink); }
 th, td { padding: 1mm 2mm 1mm 0; } td { border-bottom: 1px solid var(--line); vertical-align: top; }
 .figures { font-variant-numeric: tabular-nums; }
-tr, figure, .bound { break-inside: avoid; } thead { display: table-header-group; }
+tr, figure, .bound, .whole { break-inside: avoid; } thead { display: table-header-group; }
 figure { margin: 0 0 5mm; } figcaption { color: var(--dim); font: 9pt/1.4 sans-serif; }
 svg { width: 100%; height: auto; display: block; }
 @media print { main { max-width: none; padding: 0; } .wide { overflow: visible; }

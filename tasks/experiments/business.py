@@ -18,7 +18,7 @@ from gateway.types import CANARY, STABLE
 from tasks.experiments.evidence import answering, failed
 from tasks.experiments.look import Look
 from tasks.experiments.standing import Shown
-from tasks.releases.business import YEAR, by_arm, recommendation
+from tasks.releases.business import by_arm, recommendation
 from tasks.releases.evidence import BLAMED_ERRORS
 from tasks.releases.stages import Stage
 from tasks.specs.model import ValueSpec
@@ -29,7 +29,6 @@ def worth(shown: Shown, look: Look, spec: ValueSpec, *, experiment_id: str) -> l
     """One entry an arm beside the baseline, where enough is known; seeded by the experiment's id."""
     if shown.policy is Policy.CONTEXTUAL:
         return []
-    elapsed = max(shown.now - shown.epochs[0].began, 1.0)
     judge = JudgeErrors(**spec.judge.model_dump()) if spec.judge else None
     found: list[dict[str, Any]] = []
     for version in shown.versions[1:]:
@@ -38,7 +37,7 @@ def worth(shown: Shown, look: Look, spec: ValueSpec, *, experiment_id: str) -> l
             arms[STABLE],
             arms[CANARY],
             Values(spec.resolved, spec.escalation, spec.waiting_minute),
-            calls_per_year=len(shown.calls) * YEAR / elapsed,
+            calls_per_year=spec.calls_per_year(len(shown.calls), shown.now - shown.epochs[0].began),
             judge=judge,
             seed=int.from_bytes(hashlib.sha256(f"{experiment_id}/{version}".encode()).digest()[:4], "big"),
         )

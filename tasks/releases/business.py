@@ -16,7 +16,6 @@ from tasks.releases.stages import Stage
 from tasks.specs.model import ValueSpec
 from tasks.statistics.business import ArmUsers, Impact, JudgeErrors, Values, impact
 
-YEAR = 365 * 86_400.0
 UNLIKELY = 0.05
 
 
@@ -27,12 +26,11 @@ def business(shown: Shown, spec: ValueSpec, *, release_id: str, stage: Stage) ->
     """
     arms = by_arm(shown.calls, spec.resolved_from)
     judge = JudgeErrors(**spec.judge.model_dump()) if spec.judge else None
-    per_year = _calls_per_year(shown)
     found = impact(
         arms[STABLE],
         arms[CANARY],
         Values(spec.resolved, spec.escalation, spec.waiting_minute),
-        calls_per_year=per_year,
+        calls_per_year=spec.calls_per_year(len(shown.calls), shown.now - shown.started_at),
         judge=judge,
         seed=int.from_bytes(hashlib.sha256(release_id.encode()).digest()[:4], "big"),
     )
@@ -49,6 +47,7 @@ def business(shown: Shown, spec: ValueSpec, *, release_id: str, stage: Stage) ->
             "shares": list(found.gain_spread.shares),
         },
         "calls_per_year": round(found.calls_per_year),
+        "calls_declared": spec.calls_per_day is not None,
         "observed_hours": round((shown.now - shown.started_at) / 3600, 2),
         "probability_of_loss": found.probability_of_loss,
         "judge_corrected": found.judge_corrected,
@@ -82,7 +81,7 @@ def recommendation(found: Impact, stage: Stage) -> str:
     gain, loss = found.gain_per_1000_calls, found.probability_of_loss
     figures = (
         f"{_money(abs(gain.mean))} per 1,000 calls (95 %: {_money(gain.lower)} to {_money(gain.upper)}),"
-        f" {_money(abs(found.gain_per_year.mean))} a year at this traffic"
+        f" {_money(abs(found.gain_per_year.mean))} a year at {found.calls_per_year / 365:,.0f} calls a day"
     )
     risk = f"the probability that it loses money is {_percent(loss)}"
     judged = "" if found.judge_corrected else " The judge's own errors are not in it: no calibration is declared."
@@ -119,11 +118,6 @@ def _cost_of_testing(shown: Shown, found: Impact) -> float | None:
         return None
     harm = max(0.0, -found.gain_per_1000_calls.mean) * found.canary.calls / 1_000
     return shown.testing_usd + harm
-
-
-def _calls_per_year(shown: Shown) -> float:
-    elapsed = max(shown.now - shown.started_at, 1.0)
-    return len(shown.calls) * YEAR / elapsed
 
 
 def _zeros() -> list[float]:

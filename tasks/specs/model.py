@@ -380,7 +380,14 @@ class ValueSpec(Section):
     escalation: float = Field(0.0, ge=0, description="What one costs that it did not: somebody else has to answer.")
     waiting_minute: float = Field(0.0, ge=0, description="What a minute of waiting costs.")
     resolved_from: Share = Field(0.7, description="Judged quality from which a question counts as resolved.")
+    calls_per_day: float | None = Field(
+        None, gt=0, description="What a year is projected from; by default the traffic that the release saw."
+    )
     judge: JudgeCounts | None = None
+
+    def calls_per_year(self, seen: int, seconds: float) -> float:
+        """As declared, or as many as these calls in so many seconds make."""
+        return 365 * (self.calls_per_day or seen * 86_400 / max(seconds, 1.0))
 
 
 class Approval(StrEnum):

@@ -15,6 +15,7 @@ from tasks.releases import reconcile, store
 from tasks.releases.business import recommendation
 from tasks.releases.replay import replay
 from tasks.releases.stages import Stage
+from tasks.specs.model import ValueSpec
 from tasks.statistics.business import ArmValue, Estimate, Impact, Spread
 from tests.tasks.releases.traffic import Quality, around
 from tests.tasks.releases.yard import POLICY, Yard, live_call
@@ -87,6 +88,20 @@ def test_a_good_version_that_costs_too_much_is_promoted_with_a_warning(small_yar
     release = play(small_yard, started(small_yard, VALUE), around(0.95, 0.95), dollars=3.0)
     assert release.stage == Stage.PROMOTED
     assert "it does not pay" in verdict_of(small_yard, release)["recommendation"]
+
+
+def test_a_year_is_what_is_declared_or_what_the_traffic_makes(small_yard: Yard) -> None:
+    assert ValueSpec(resolved=1.0).calls_per_year(100, 3_600.0) == 100 * 24 * 365
+    declared = play(small_yard, started(small_yard, {**VALUE, "calls_per_day": 50.0}), around(0.9, 0.5))
+    found = verdict_of(small_yard, declared)
+    assert found["calls_per_year"] == 50 * 365
+    assert "a year at 50 calls a day" in found["recommendation"]
+    assert "projected from the declared calls per day" in page(certificate(small_yard.engine, declared.id))
+
+
+def test_a_year_from_minutes_is_said_to_be_a_guess(small_yard: Yard) -> None:
+    release = play(small_yard, started(small_yard, VALUE), around(0.9, 0.5))
+    assert "too short to know a year by" in page(certificate(small_yard.engine, release.id))
 
 
 def test_without_declared_values_nothing_is_said(small_yard: Yard) -> None:
