@@ -6,38 +6,36 @@ take a step, publish the table. Nothing of the decision is replaced.
 
 import asyncio
 import contextlib
-import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import httpx
 import msgspec
-from msgspec import Struct
 from sqlalchemy import func, select
 
 from deployments.traffic.plan import Question, read_pool
-from deployments.traffic.report import is_right
 from gateway.clock import Clock, SystemClock
 from gateway.ledger.queries import unscored_calls
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import CallRow, PromptVersionRow, ReleaseRow, ScoreRow
 from gateway.storage.upsert import insert_missing
 from tasks.evaluated import question_of
+from tasks.evaluators.judge import judge_version
 from tasks.llm import Verdict, client, judge
 from tasks.registration import engine_of
 from tasks.releases import reconcile, store
 from tasks.releases.publishing import Publication, publish
 from tasks.releases.reconcile import StepReport
 from tasks.releasing import open_release
-from tasks.scoring import score_rows
+from tasks.scoring import judge_of, score_rows
 from tasks.specs.bundle import bundle, digest
 from tasks.specs.model import PromptSpec
 from tasks.specs.reading import SpecFile, read_spec
 from tests.bench.processes import Program
+from tests.bench.release_visits import IN_FLIGHT, Seen, Visit, Visitors
 from tests.bench.stage import NEVER_REACHED, Stage, stage
 from tests.servers import free_port
 
@@ -55,8 +53,6 @@ QUICK: Mapping[str, Any] = {
 }
 """A canary that is decided within some hundred users."""
 _PATIENCE = 60.0
-_IN_FLIGHT = 16
-_FEEDBACK = 0.3
 _IDS_A_QUERY = 400
 
 
@@ -76,34 +72,9 @@ class AheadClock:
         return time.monotonic() + self.seconds
 
 
-class Visit(Struct, frozen=True):
-    """One call that a user makes, and whether they say what they thought of its answer."""
-
-    prompt: str
-    user: str
-    question: Question
-    feedback: bool = False
-
-
-class Seen(Struct, frozen=True):
-    """What the user got. ``begun`` and ``ended`` are of ``time.time``; status 0: the connection broke."""
-
-    visit: Visit
-    begun: float
-    ended: float
-    status: int
-    call_id: str = ""
-    version: str = ""
-    arm: str = ""
-    error: str = ""
-    right: bool | None = None
-    told: bool = False
-    """Whether feedback was posted and taken."""
-
-
 @dataclass
 class ReleaseStand:
-    """``gateways`` are addresses; visits go to them in turn. ``clock`` is the control plane's."""
+    """``gateways`` are addresses; ``clock`` is the control plane's."""
 
     here: Stage
     gateways: list[str]
@@ -111,7 +82,6 @@ class ReleaseStand:
     key: str
     clock: Clock
     pool: tuple[Question, ...] = field(default_factory=read_pool)
-    _turn: Iterator[int] = field(default_factory=itertools.count)
 
     def spec(self, name: str, version: str, *, story: str = "", **changes: Any) -> PromptSpec:
         """The help centre's prompt under another name; ``story``: one of its later versions, such as 1.1.0.
@@ -161,58 +131,11 @@ class ReleaseStand:
 
     # --- traffic ---------------------------------------------------------------------------------------------
 
-    def ask(self, visits: Sequence[Visit], in_flight: int = _IN_FLIGHT) -> list[Seen]:
+    def ask(self, visits: Sequence[Visit], in_flight: int = IN_FLIGHT) -> list[Seen]:
         """All visits, so many at once, in their order; returns when every recorded one is in the ledger."""
-        seen = asyncio.run(self.ask_all(visits, in_flight))
+        seen = asyncio.run(Visitors(self.gateways, self.key).ask(visits, in_flight))
         self.wait_for_ledger([one.call_id for one in seen if one.call_id])
         return seen
-
-    async def ask_all(self, visits: Sequence[Visit], in_flight: int = _IN_FLIGHT) -> list[Seen]:
-        places = asyncio.Semaphore(in_flight)
-        connector = aiohttp.TCPConnector(limit=0)
-        timeout = aiohttp.ClientTimeout(total=_PATIENCE)
-        headers = {"authorization": f"Bearer {self.key}"}
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as http:
-
-            async def one(visit: Visit) -> Seen:
-                async with places:
-                    return await self.visit(http, visit)
-
-            return list(await asyncio.gather(*map(one, visits)))
-
-    async def visit(self, http: aiohttp.ClientSession, visit: Visit, url: str = "") -> Seen:
-        """One call, and its feedback. ``http`` carries the key."""
-        url = url or self.gateways[next(self._turn) % len(self.gateways)]
-        body = {
-            "model": f"prompt:{visit.prompt}",
-            "messages": [],
-            "user": visit.user,
-            "variables": {"question": visit.question.text},
-        }
-        begun = time.time()
-        try:
-            async with http.post(f"{url}/v1/chat/completions", json=body) as response:
-                status, call_id = response.status, response.headers.get("x-promptyard-call-id", "")
-                told = msgspec.json.decode(await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
-            return Seen(visit, begun, time.time(), 0, error=type(error).__name__)
-        ended = time.time()
-        if status != 200:
-            code = str(told.get("error", {}).get("code", "")) or f"http_{status}"
-            return Seen(visit, begun, ended, status, call_id, error=code)
-        right = is_right(visit.question, told["choices"][0]["message"]["content"] or "")
-        facts = told["promptyard"]
-        fed = visit.feedback and await self._feed(http, url, told["id"], right)
-        return Seen(visit, begun, ended, 200, told["id"], facts["version"], facts["arm"], "", right, fed)
-
-    @staticmethod
-    async def _feed(http: aiohttp.ClientSession, url: str, call_id: str, right: bool) -> bool:
-        body = {"call_id": call_id, "metric": "helpful", "value": float(right)}
-        try:
-            async with http.post(f"{url}/v1/feedback", json=body) as response:
-                return response.status == 202
-        except (aiohttp.ClientError, TimeoutError):
-            return False
 
     def wait_for_ledger(self, calls: Sequence[str]) -> None:
         """Until the ledger-writer has brought all of them to SQL. Raises AssertionError after a minute."""
@@ -235,31 +158,30 @@ class ReleaseStand:
 
         Scores are stamped by the machine's clock: they come right after the answers.
         """
-        engine, clock = self.here.engine, SystemClock()
-        ids = {row.id for row in releases}
-        scored = 0
+        engine, now = self.here.engine, SystemClock().now()
+        ids, scored = {row.id for row in releases}, 0
         for prompt in sorted({row.prompt for row in releases}):
-            found = unscored_calls(engine, clock.now() - 3600, limit, tenant=TENANT, prompt=prompt, sources=("judge",))
+            found = unscored_calls(engine, now - 3600, limit, tenant=TENANT, prompt=prompt, sources=("judge",))
             calls = [call for call in found if call.release_id in ids and call.layer == "none"]
-            if not calls:
-                continue
-            spec = PromptSpec.model_validate(store.get_version(engine, TENANT, prompt, calls[0].version).spec)
-            verdicts = [
-                Verdict(
-                    question=question_of(call.variables or {}),
-                    answer=call.answer or "",
-                    documents=call.context or "",
-                )
-                for call in calls
-            ]
-            gate = spec.gate.judge
-            judged = judge.fn(self.here.settings, TENANT, gate.model, gate.criteria, verdicts, spec.background)
-            now = clock.now()
-            rows = [row for call, one in zip(calls, judged, strict=True) for row in score_rows(call, one, spec, now)]
-            with writing(engine) as session:
-                insert_missing(session, ScoreRow, rows)
-            scored += sum(one.score is not None for one in judged)
+            for version in sorted({call.version for call in calls}):
+                scored += self._score([call for call in calls if call.version == version])
         return scored
+
+    def _score(self, calls: Sequence[CallRow]) -> int:
+        """As ``score_version`` does, of one version."""
+        engine, (prompt, version) = self.here.engine, (calls[0].prompt, calls[0].version)
+        spec = PromptSpec.model_validate(store.get_version(engine, TENANT, prompt, version).spec)
+        by, background = judge_of(engine, TENANT, prompt, version, spec)
+        verdicts = [
+            Verdict(question=question_of(call.variables or {}), answer=call.answer or "", documents=call.context or "")
+            for call in calls
+        ]
+        judged = judge.fn(self.here.settings, TENANT, by.model, by.criteria, verdicts, background)
+        now, name = SystemClock().now(), judge_version(by.model, by.criteria, background.pack_size)
+        rows = [row for call, one in zip(calls, judged, strict=True) for row in score_rows(call, one, spec, now, name)]
+        with writing(engine) as session:
+            insert_missing(session, ScoreRow, rows)
+        return sum(one.score is not None for one in judged)
 
     def advance(self, release_id: str, *, later: float = 0.0) -> StepReport | None:
         """One step, its table published; ``later``: seconds that the step's clock is further ahead."""

@@ -21,7 +21,8 @@ from gateway.types import CANARY
 from tasks.releases import store
 from tasks.releases.evidence import FAILURE
 from tasks.releases.stages import Stage
-from tests.bench.release_stand import QUICK, ReleaseStand, Seen, Visit
+from tests.bench.release_stand import QUICK, ReleaseStand
+from tests.bench.release_visits import Seen, Visit
 
 BASELINE, CANDIDATE = "1.0.0", "1.1.0"
 USERS_A_WAVE = 40

@@ -10,49 +10,28 @@ for longer than that must not serve by the old table when it goes on.
 
 import asyncio
 import contextlib
-import json
 import math
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from gateway.prompts.splits import BASIS, bucket
 from tasks.releases.publishing import SLACK, Publication
-from tests.bench.connection import Caller, post_request
 from tests.bench.load import quantile
 from tests.bench.release_stand import QUICK, ReleaseStand, release_stand
+from tests.bench.rollback_load import NEW, OLD, PROMPT, SALT, WEIGHT, Load, Told
 
 GATEWAYS = 4
 ROUNDS = 100
 MOST_SECONDS = 1.0
-CALLERS = 3
-"""On each gateway."""
-PROMPT, OLD, NEW, SALT = "help", "1.0.0", "1.1.0", "a salt that is fixed"
-_QUESTIONS = ("How much does the Solo plan cost per month?", "How long is the free trial?")
-_USERS = 12
-_WEIGHT = 50
 _RECENT = 200
-_PACE = 0.01
-"""Seconds between an answer and its caller's next question."""
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-
-
-class Told(Struct, frozen=True):
-    """An answer. ``admitted`` is when the gateway took the call in, by its clock, to the millisecond; seconds."""
-
-    gateway: int
-    admitted: float
-    version: str
 
 
 @dataclass(frozen=True)
@@ -71,74 +50,6 @@ class Round:
     @property
     def took(self) -> float:
         return self.returned - self.began
-
-
-class Reply(Struct):
-    """What of an answer's body is looked at."""
-
-    id: str
-    promptyard: dict[str, Any]
-
-
-@dataclass
-class Load:
-    """Callers who ask until they are told to stop. ``told`` grows."""
-
-    stand: ReleaseStand
-    told: list[Told] = field(default_factory=list)
-    errors: int = 0
-
-    @contextlib.asynccontextmanager
-    async def asking(self) -> AsyncIterator["Load"]:
-        users = canary_users()
-        stop = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            for number in range(CALLERS * len(self.stand.gateways)):
-                user = users[number % len(users)]
-                group.create_task(self._ask(number % len(self.stand.gateways), user, stop))
-            try:
-                yield self
-            finally:
-                stop.set()
-
-    async def _ask(self, gateway: int, user: str, stop: asyncio.Event) -> None:
-        url = f"{self.stand.gateways[gateway]}/v1/chat/completions"
-        requests = [_request(url, self.stand.key, user, question) for question in _QUESTIONS]
-        caller, number = Caller(), 0
-        while not stop.is_set():
-            number += 1
-            try:
-                exchange = await caller.ask(url, requests[number % len(requests)])
-            except OSError:
-                exchange = None
-            if exchange is None or exchange.status != 200:
-                self.errors += 1
-                await asyncio.sleep(0.05)
-                continue
-            reply = msgspec.json.decode(exchange.body, type=Reply)
-            self.told.append(Told(gateway, admitted_at(reply.id), reply.promptyard["version"]))
-            await asyncio.sleep(_PACE)
-        caller.close()
-
-
-def canary_users() -> list[str]:
-    """Users who see the canary of ``NEW`` from the first step on."""
-    named = (f"user-{number}" for number in range(10_000))
-    found = (user for user in named if bucket(SALT, f"{PROMPT}@{NEW}", user) < _WEIGHT * BASIS // 100)
-    return [next(found) for _ in range(_USERS)]
-
-
-def admitted_at(call_id: str) -> float:
-    """The time in a call's id: the first 48 of its 128 bits are milliseconds."""
-    number = 0
-    for digit in call_id.removeprefix("call_"):
-        number = number * 32 + _DIGITS.index(digit)
-    return (number >> 80) / 1000
-
-
-def _request(url: str, key: str, user: str, question: str) -> bytes:
-    body = {"model": f"prompt:{PROMPT}", "messages": [], "user": user, "variables": {"question": question}}
-    return post_request(url, {"authorization": f"Bearer {key}"}, json.dumps(body).encode())
 
 
 def run(seconds: float, console: Console) -> dict[str, Any]:
@@ -163,13 +74,13 @@ def prepare(stand: ReleaseStand) -> None:
 
 
 def _candidate(stand: ReleaseStand) -> Any:
-    return stand.spec(PROMPT, NEW, story=NEW, canary={**QUICK, "steps": [_WEIGHT], "evidence_share": 0.0})
+    return stand.spec(PROMPT, NEW, story=NEW, canary={**QUICK, "steps": [WEIGHT], "evidence_share": 0.0})
 
 
 async def rollbacks(stand: ReleaseStand, rounds: int, pause: float) -> tuple[list[Round], int]:
     """So many rollbacks under load, and how many calls were answered meanwhile."""
     found: list[Round] = []
-    async with Load(stand).asking() as load:
+    async with Load(stand.gateways, stand.key).asking() as load:
         for number in range(rounds):
             closes_canary = number % 2 == 0
             await _brought_in(stand, load, canary=closes_canary)
@@ -245,7 +156,7 @@ async def _until(true: Callable[[], bool]) -> None:
 async def with_one_stopped(stand: ReleaseStand) -> Round:
     """A gateway stops for longer than its heartbeat lives, misses the rollback, and goes on with calls that waited."""
     program = stand.here.programs["gateway 1"]
-    async with Load(stand).asking() as load:
+    async with Load(stand.gateways, stand.key).asking() as load:
         await _brought_in(stand, load, canary=False)
         program.signal(signal.SIGSTOP)
         await asyncio.sleep(stand.here.settings.heartbeat_ttl + SLACK)
@@ -256,7 +167,7 @@ async def with_one_stopped(stand: ReleaseStand) -> Round:
 
 async def with_one_killed(stand: ReleaseStand) -> Round:
     """A gateway has just died: its heartbeat is still there."""
-    async with Load(stand).asking() as load:
+    async with Load(stand.gateways, stand.key).asking() as load:
         await _brought_in(stand, load, canary=False)
         stand.here.programs["gateway 1"].kill()
         return await _measured(stand, load, "one gateway killed", 0.5, gone=0)
