@@ -39,7 +39,11 @@ from tasks.warm_marks import Cause, due_warm_ups
 @flow(name="advance_canaries", persist_result=False)
 def advance_canaries() -> list[Release]:
     """Promote, hold or roll back by the evidence so far, then make every projection agree with the ledger."""
-    settings, clock = load_workspace().settings, SystemClock()
+    return advance_all(load_workspace().settings, SystemClock())
+
+
+def advance_all(settings: Settings, clock: Clock) -> list[Release]:
+    """What a run does, within a flow; by the time of ``clock``."""
     owner = owner_name(str(flow_run.id or ""))
     releases: list[Release] = []
     for row in list_open(settings):
@@ -106,8 +110,8 @@ def _show(settings: Settings, release: Release, report: StepReport) -> None:
         }
         for one in decision.get("guardrails", [])
     ]
-    where = f"at {release.weight_percent:g} % of the users" if release.stage == Stage.CANARY else ""
-    title = f"{release.prompt} {release.version}: {release.stage.replace('_', ' ')} {where}: {release.reason}"
+    where = f" at {release.weight_percent:g} % of the users" if release.stage == Stage.CANARY else ""
+    title = f"{release.prompt} {release.version}: {release.stage.replace('_', ' ')}{where}: {release.reason}"
     if mirror := report.evidence.get("mirror"):
         table(artifact_key("mirror", release.prompt), mirror_rows(mirror), title)
         return

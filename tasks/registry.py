@@ -122,6 +122,11 @@ def set_aliases(tracking_uri: str, *, tenant: str, prompt: str, aliases: Mapping
     return changed
 
 
+def alias_version(tracking_uri: str, *, tenant: str, prompt: str, alias: str) -> str:
+    """The MLflow version that an alias names; empty where nothing has it. Raises RegistryUnavailable."""
+    return _alias_version(_mlflow(tracking_uri), registry_name(tenant, prompt), alias)
+
+
 def log_run(tracking_uri: str, record: RunRecord) -> str:
     """A finished run with parameters, metrics, tags, table and texts; returns its id. Raises RegistryUnavailable."""
     client = _mlflow(tracking_uri)

@@ -30,6 +30,7 @@ SECONDS = {
     "gate-power": 3600.0,
     "canary-power": 3600.0,
     "gate-time": 40.0,
+    "release-kills": 1800.0,
     "releases": 1800.0,
     "rollback": 0.15,
 }
