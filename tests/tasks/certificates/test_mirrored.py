@@ -1,6 +1,7 @@
 """The mirror stage on a certificate: its numbers, in the record, on the page and in the promise."""
 
 import json
+from typing import Any
 
 from tasks.certificates.mirrored import in_words
 from tasks.certificates.page import page
@@ -10,7 +11,7 @@ from tests.tasks.releases.mirrors import arrive, mirrored_release
 from tests.tasks.releases.traffic import around, play
 from tests.tasks.releases.yard import Yard
 
-REJECTED = {"status": "failed", "error": "provider_rejected_request", "answer": None, "attempts": []}
+REJECTED: dict[str, Any] = {"status": "failed", "error": "provider_rejected_request", "answer": None, "attempts": []}
 
 
 def test_a_refusal_on_mirrored_calls_shows_its_numbers(yard: Yard) -> None:

@@ -19,7 +19,7 @@ from tasks.releases.stages import Stage
 from tests.tasks.releases.mirrors import arrive, mirrored_policy, mirrored_release, pair
 from tests.tasks.releases.yard import Yard
 
-REJECTED = {"status": "failed", "error": "provider_rejected_request", "answer": None, "attempts": []}
+REJECTED: dict[str, Any] = {"status": "failed", "error": "provider_rejected_request", "answer": None, "attempts": []}
 
 
 def route(yard: Yard) -> Route:
