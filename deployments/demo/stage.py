@@ -3,7 +3,8 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -145,11 +146,23 @@ class Stage:
 
     # --- Prefect ---------------------------------------------------------------------------------------------
 
-    def pause_schedules(self, *names: str) -> None:
-        """The story reconciles every two seconds itself; a run a minute beside it would only cost time."""
-        for name in names:
-            deployment = self._deployment(name)
-            httpx.post(f"{self._api}/deployments/{deployment}/pause_deployment", timeout=30).raise_for_status()
+    @contextmanager
+    def without_schedules(self, *names: str) -> Iterator[None]:
+        """The story reconciles every two seconds itself; a run a minute beside it would only cost time.
+
+        They go on afterwards: with ``--keep`` somebody may release something.
+        """
+        deployments = [self._deployment(name) for name in names]
+        try:
+            for deployment in deployments:
+                self._schedule(deployment, "pause")
+            yield
+        finally:
+            for deployment in deployments:
+                self._schedule(deployment, "resume")
+
+    def _schedule(self, deployment: str, what: str) -> None:
+        httpx.post(f"{self._api}/deployments/{deployment}/{what}_deployment", timeout=30).raise_for_status()
 
     def wait_for_run(self, deployment: str, since: datetime, patience: float) -> Mapping[str, Any]:
         """The first finished run of a deployment that an event or a schedule created after ``since``."""

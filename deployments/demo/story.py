@@ -52,16 +52,16 @@ class Story:
 
     def play(self) -> Playbill:
         """Everything in order. Raises StoryBroken at the first step that does not happen."""
-        self.stage.pause_schedules("score", "advance")
-        self.documents_arrive()
-        self.first_version_goes_live()
-        with self.stage.traffic("visitor", TRAFFIC_RATE):
-            self.a_better_version_is_promoted()
-            self.an_inventing_version_is_refused()
-            self.a_harmful_version_is_rolled_back()
-        self.a_document_changes()
-        self.a_provider_goes_down()
-        self.the_reports_are_written()
+        with self.stage.without_schedules("score", "advance"):
+            self.documents_arrive()
+            self.first_version_goes_live()
+            with self.stage.traffic("visitor", TRAFFIC_RATE):
+                self.a_better_version_is_promoted()
+                self.an_inventing_version_is_refused()
+                self.a_harmful_version_is_rolled_back()
+            self.a_document_changes()
+            self.a_provider_goes_down()
+            self.the_reports_are_written()
         return self.playbill
 
     # --- the steps -------------------------------------------------------------------------------------------

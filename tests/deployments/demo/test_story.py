@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
-from deployments.demo.stage import CANARY, CONTENT, StoryBroken, expect
+from deployments.demo.stage import CANARY, CONTENT, Stage, StoryBroken, expect
 from deployments.demo.story import AFTER, BEFORE, DOCUMENT
 from tasks.specs.reading import read_spec
 
@@ -32,3 +33,29 @@ def test_a_step_that_does_not_happen_breaks_the_story() -> None:
     expect(True, "never said")
     with pytest.raises(StoryBroken, match="no answer came"):
         expect(False, "no answer came")
+
+
+class PausingStage(Stage):
+    """A stage that only notes what becomes of its schedules."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    def _deployment(self, name: str) -> str:
+        return name
+
+    def _schedule(self, deployment: str, what: str) -> None:
+        self.noted.append(f"{what} {deployment}")
+        if what == "pause" and deployment == "broken":
+            raise httpx.ConnectError("no answer")
+
+
+def test_schedules_go_on_after_the_story_whatever_happened() -> None:
+    stage = PausingStage()
+    with pytest.raises(StoryBroken), stage.without_schedules("score", "advance"):
+        assert stage.noted == ["pause score", "pause advance"]
+        expect(False, "no answer came")
+    assert stage.noted[2:] == ["resume score", "resume advance"]
+    with pytest.raises(httpx.ConnectError), stage.without_schedules("score", "broken"):
+        pass
+    assert stage.noted[-2:] == ["resume score", "resume broken"]
