@@ -13,9 +13,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.releases.replay import replay
 from tasks.releases.stages import Stage
-from tests.bench.processes import Program
+from tests.bench.processes import Program, get
 from tests.bench.release_kills_worker import PASSED
 from tests.bench.release_stand import TENANT, WINDOW, ReleaseStand, release_stand
 from tests.bench.release_trials import (
@@ -51,20 +51,29 @@ from tests.servers import free_port
 
 RELEASES = 30
 AHEAD = WINDOW + 1
-EVERY = (3.0, 12.0)
-"""Seconds between kills, drawn at random."""
+EVERY = (0.5, 8.0)
+"""Seconds until the next kill, once all works again; drawn at random."""
 DOWN = (0.0, 3.0)
 """Seconds until what was killed is started again."""
+_BACK_WITHIN = 90.0
 _SETTLED_WITHIN = 300.0
 _VERDICTS = frozenset({"promoted", "rolled_back", "closed"})
 
 
-class Killer:
-    """Kills one of the programs at a time, from a thread of its own. ``tally`` counts by name."""
+@dataclass(frozen=True)
+class Victim:
+    """``back``: whether it works again, asked after it was started anew."""
 
-    def __init__(self, programs: Mapping[str, Program], seed: int) -> None:
+    program: Program
+    back: Callable[[], bool]
+
+
+class Killer:
+    """Kills one at a time, from a thread of its own; the next when that one works again. ``tally`` counts by name."""
+
+    def __init__(self, victims: Mapping[str, Victim], seed: int) -> None:
         self.tally: Counter[str] = Counter()
-        self._programs = programs
+        self._victims = victims
         self._dice = random.Random(seed)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="killer", daemon=True)
@@ -73,17 +82,38 @@ class Killer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Returns when everything runs again."""
+        """Returns when everything is started again."""
         self._over.set()
         self._thread.join()
 
     def _run(self) -> None:
         while not self._over.wait(self._dice.uniform(*EVERY)):
-            name = self._dice.choice(sorted(self._programs))
-            self._programs[name].kill()
+            name = self._dice.choice(sorted(self._victims))
+            victim = self._victims[name]
+            victim.program.kill()
             self.tally[name] += 1
             self._over.wait(self._dice.uniform(*DOWN))
-            self._programs[name].start_again()
+            victim.program.start_again()
+            ends = time.monotonic() + _BACK_WITHIN
+            while not victim.back() and time.monotonic() < ends and not self._over.is_set():
+                self._over.wait(0.5)
+
+
+def _answers(url: str) -> Callable[[], bool]:
+    return lambda: (answer := get(url)) is not None and answer[0] == 200
+
+
+class _Passes:
+    """Whether a program has ended another pass since it was last asked about and said yes."""
+
+    def __init__(self, worker: Program) -> None:
+        self._worker = worker
+        self._before = 0
+
+    def __call__(self) -> bool:
+        count = self._worker.log().count(PASSED)
+        grown, self._before = count > self._before, count
+        return grown
 
 
 class WatchedTrials(Trials):
@@ -118,14 +148,20 @@ def run(seconds: float, console: Console, releases: int = RELEASES) -> dict[str,
             env=stand.here.environment(0) | {"PREFECT_API_URL": api, "PREFECT_HOME": str(home)},
         )
         closing.callback(worker.terminate)
-        gateways = {name: one for name, one in stand.here.programs.items() if name.startswith("gateway")}
-        killed = {**gateways, "advancing run": worker, "Prefect server": prefect, "MLflow server": mlflow}
+        killed = {
+            f"gateway {n}": Victim(stand.here.programs[f"gateway {n}"], _answers(f"{url}/healthz"))
+            for n, url in enumerate(stand.gateways, start=1)
+        }
+        killed["advancing run"] = Victim(worker, _Passes(worker))
+        killed["Prefect server"] = Victim(prefect, _answers(f"{api}/health"))
+        killed["MLflow server"] = Victim(mlflow, _answers(f"{uri}/health"))
         killer = Killer(killed, seed=releases)
         stand.faults(FAILS, VARIES)
         killer.start()
         try:
             while any(one.open for one in playing.runs) and time.monotonic() < until:
                 playing.waves(1)
+                console.print(f"killed {killer.tally.total()}; {worker.log().count(PASSED)} passes have ended")
         finally:
             killer.stop()
         stand.faults()
@@ -134,6 +170,8 @@ def run(seconds: float, console: Console, releases: int = RELEASES) -> dict[str,
         violations = [line for one in results for line in one.violations]
         violations += [line for one in playing.runs for line in _disagreements(stand, one, uri)]
         violations += _gateways_behind(stand)
+        if violations:
+            console.print(worker.log()[-3000:], markup=False, highlight=False)
     _print(results, killer.tally, violations, console)
     return {
         "releases": len(results),
