@@ -94,11 +94,13 @@ def start(
         options=options,
     )
     told = _push(settings, table)
+    ungated = _ungated(engine, owner, prompt, list(named)[1:])
     if as_json:
         arms = [{"version": one["version"], "share": one["weight"] / 10_000} for one in row.arms]
-        typer.echo(json.dumps({"id": row.id, "prompt": prompt, "policy": row.policy, "arms": arms, "routing": told}))
+        facts = {"id": row.id, "prompt": prompt, "policy": row.policy, "arms": arms, "without_passed_gate": ungated}
+        typer.echo(json.dumps({**facts, "routing": told}))
         return
-    print_started(row, options, str(told["in_words"]))
+    print_started(row, options, str(told["in_words"]), ungated)
 
 
 def status(
@@ -213,6 +215,13 @@ def _baseline_first(engine: "Engine", tenant: str, prompt: str, arms: dict[str, 
         hint = f"Add it: --arm {serves}" if serves else f"'promptyard release' brings a first version of {prompt}."
         raise InvalidRequest(f"an arm must be the version in production, and {other}", hint=hint)
     return {serves: arms[serves], **arms}
+
+
+def _ungated(engine: "Engine", tenant: str, prompt: str, versions: list[str]) -> list[str]:
+    """Those that no gate has passed: nothing but live users will tell how they do."""
+    from tasks.releases.store import get_version
+
+    return [one for one in versions if get_version(engine, tenant, prompt, one).verdict != "pass"]
 
 
 def _push(settings: "Settings", table: "RoutingTable | None") -> dict[str, Any]:

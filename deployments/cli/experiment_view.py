@@ -20,11 +20,14 @@ _SEEN = 0.05
 _LEFT = ("version", "segment", "beside the baseline", "id", "prompt", "policy", "stage", "arms")
 
 
-def print_started(row: ExperimentRow, options: ExperimentOptions, told: str) -> None:
+def print_started(row: ExperimentRow, options: ExperimentOptions, told: str, ungated: Sequence[str]) -> None:
+    """What runs from now on, how far it got, which arms no gate has passed, and how long it may take."""
     out = Console(highlight=False, soft_wrap=True)
     arms = ", ".join(f"{arm['version']} {arm['weight'] / 100:g} %" for arm in row.arms)
     out.print(f"{row.id}: {row.policy} of {row.prompt}: {arms}.")
     out.print(told)
+    if ungated:
+        out.print(f"No gate has passed {', '.join(ungated)}: live users are the first to see.", style="yellow")
     out.print(_expectation(row, options), style="dim")
     out.print(f"'promptyard experiment status {row.id}' shows how the arms do.", style="dim")
 

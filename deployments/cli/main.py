@@ -20,6 +20,7 @@ from deployments.cli import (
     jobs,
     judge,
     keys,
+    register,
     release,
     rollback,
     stack_commands,
@@ -30,6 +31,7 @@ from gateway.errors import PromptyardError
 
 GROUPS = (
     stack_commands,
+    register,
     release,
     rollback,
     versions,

@@ -19,6 +19,8 @@ COLOURS = ("#7f7f7f", "#1b7837", "#2166ac", "#b2182b", "#762a83", "#e08214", "#0
 """The baseline is grey."""
 _POINTS = 400
 _MOST_SEGMENTS = 12
+_SHORTEST = 60.0
+"""Seconds that an epoch is drawn at least."""
 
 
 def overview(found: Found) -> bytes:
@@ -39,7 +41,7 @@ def overview(found: Found) -> bytes:
 
 def _shares(axes: "Axes", found: Found) -> None:
     epochs = found.shown.epochs
-    until = max(found.row.ended_at or found.shown.now, epochs[-1].began)
+    until = max(found.row.ended_at or found.shown.now, epochs[-1].began + _SHORTEST)
     times: Any = [datetime.fromtimestamp(at, UTC) for at in (*(epoch.began for epoch in epochs), until)]
     below = np.zeros(len(times))
     for place, version in enumerate(found.shown.versions):

@@ -85,6 +85,18 @@ def test_what_cannot_be_started_is_refused_in_words(
     assert json.loads(promptyard("experiment", "status", "--json").stdout) == []
 
 
+def test_arms_that_no_gate_has_passed_are_named(
+    promptyard: Promptyard, three_versions: Engine, clock: ManualClock
+) -> None:
+    add_version(three_versions, clock, "1.3.0", verdict="")
+    made = started(promptyard, "--policy", "bandit", "--arm", "1.0.0", "--arm", "1.1.0", "--arm", "1.3.0")
+    assert made["without_passed_gate"] == ["1.3.0"]
+    promptyard("experiment", "stop", made["id"])
+    told = promptyard("experiment", "start", PROMPT, "--policy", "ab", "--arm", "1.0.0", "--arm", "1.3.0").stdout
+    assert "No gate has passed 1.3.0" in told
+    assert "To tell a difference of 0.05 takes about" in told
+
+
 def test_a_second_experiment_and_a_release_wait_for_the_first(promptyard: Promptyard, three_versions: Engine) -> None:
     started(promptyard, "--policy", "bandit", "--arm", "1.0.0", "--arm", "1.1.0")
     again = refusal(promptyard, "start", PROMPT, "--policy", "ab", "--arm", "1.0.0", "--arm", "1.2.0")

@@ -130,7 +130,9 @@ def test_segments_get_weights_of_their_own_and_only_agreement_makes_a_claim(smal
 
     options = {"context_keys": ("plan",)}
     trial = Trial(small_yard, Policy.CONTEXTUAL, ["1.0.0", "1.1.0"], options=options)
-    steps = trial.play(8, 80, opposed, traits=[{"plan": "pro"}, {"plan": "free"}])
+    traits = [{"plan": "pro"}, {"plan": "free"}]
+    trial.play(1, 240, opposed, traits=traits)
+    steps = trial.play(3, 80, opposed, traits=traits)
     row = trial.stored()
     assert row.segments == {"plan=pro": [500, 9_500], "plan=free": [9_500, 500]}
     assert trial.route().segments["plan=pro"] == (500, 9_500)
