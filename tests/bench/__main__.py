@@ -33,11 +33,12 @@ SECONDS = {
     "release-kills": 1800.0,
     "releases": 1800.0,
     "rollback": 0.15,
+    "bandit": 900.0,
 }
 """What ``--seconds`` means in each, and is without it: a round of a case, a kind of call, the load, a fault, a way,
 how long documents change, the longest that interleavings are drawn, the longest that filling the cache may take, the
 longest that gates or releases are simulated, the longest that users come to releases, how long they ask before and
-after a rollback."""
+after a rollback, the longest that bandits are simulated."""
 
 _MODULES = {"semantic": "semantic_quality"}
 """Parts that are not called as their module is."""
