@@ -42,6 +42,7 @@ from gateway.types import (
     STABLE,
     Answer,
     Arm,
+    Attempt,
     CacheMode,
     CachePolicy,
     Call,
@@ -758,6 +759,7 @@ async def test_who_stays_pays_when_the_leader_of_a_shared_call_leaves() -> None:
 
 
 DOWN = ChainExhausted("all links failed")
+DOWN.attempts = (Attempt("openai", "m", 1.0, "provider_unreachable"),)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
