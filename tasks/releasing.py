@@ -21,6 +21,7 @@ from tasks.gating import Gated
 from tasks.registration import engine_of
 from tasks.releases import owed, reconcile, store
 from tasks.releases.judged import known_counts
+from tasks.releases.limits import with_limits
 from tasks.releases.looks import canonical_digest
 from tasks.releases.mirror_view import mirror_metrics
 from tasks.releases.owed import FollowUp, Owed, Payment, owing, settle_owed
@@ -58,8 +59,8 @@ def open_release(
     settings: Settings, clock: Clock, file: SpecFile, tenant: str, author: str, salt: str | None, flow_run: str
 ) -> ReleaseRow:
     """Raises ReleaseInProgress while another release of the prompt is open."""
-    canary = file.spec.canary
     engine, by = engine_of(settings), file.spec.gate.judge
+    canary = with_limits(engine, file.spec.canary, tenant, file.spec.name, now=clock.now())
     judge = judge_version(by.model, by.criteria, file.spec.background.pack_size)
     counts = known_counts(engine, tenant, judge)
     return store.open_release(

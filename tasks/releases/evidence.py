@@ -18,6 +18,8 @@ from tasks.statistics.sample_ratio import StepArrivals
 
 QUALITY = "quality"
 FAILURE = "failure"
+SLOW = "slow"
+DEAR = "dear"
 
 # Failures that the prompt's own text or parameters can cause.
 BLAMED_ERRORS = frozenset({"provider_rejected_request", "missing_variable", "invalid_request"})
@@ -83,6 +85,15 @@ def _user(rows: Sequence[ReleaseCall], policy: CanarySpec) -> UserEvidence:
     ]
     failures = [1.0 if row.status != "ok" else 0.0 for row in rows]
     arm: Literal["stable", "canary"] = "canary" if first.arm == CANARY else "stable"
+    answered = [row for row in rows if row.status == "ok"]
+    limits = policy.slo
+    exceeded: dict[str, float | None] = {}
+    if limits is not None and isinstance(limits.latency_ms, float):
+        exceeded[SLOW] = _share_above([row.latency_ms for row in answered], limits.latency_ms)
+    if limits is not None and isinstance(limits.cost_usd, float):
+        exceeded[DEAR] = _share_above(
+            [float(row.cost_usd) for row in answered if row.cost_usd is not None], limits.cost_usd
+        )
     return UserEvidence(
         user=first.user,
         arm=arm,
@@ -90,8 +101,13 @@ def _user(rows: Sequence[ReleaseCall], policy: CanarySpec) -> UserEvidence:
         metrics={
             QUALITY: sum(scores) / len(scores) if scores else None,
             FAILURE: sum(failures) / len(failures),
+            **exceeded,
         },
     )
+
+
+def _share_above(values: Sequence[float], limit: float) -> float | None:
+    return sum(value > limit for value in values) / len(values) if values else None
 
 
 def _arrivals(users: Iterable[Sequence[ReleaseCall]]) -> tuple[StepArrivals, ...]:

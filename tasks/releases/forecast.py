@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tasks.releases.evidence import FAILURE, QUALITY
 from tasks.releases.plan import block_plan, may_grow, statistics_policy, weight_of
 from tasks.specs.model import CanarySpec
 from tasks.statistics.blocks import Block, UserEvidence, form_blocks
@@ -186,7 +187,11 @@ def _promoted_at(canary: CanarySpec, audience: Audience, line: Timeline, rng: np
 
 def _block_values(rail: Guardrail, audience: Audience, ks: Sequence[int], rng: np.random.Generator) -> FloatArray:
     """Shape (futures, blocks): equal arms, each block with its own k."""
-    mean, sd = (audience.failures, None) if rail.lower_is_better else (audience.quality_mean, audience.quality_sd)
+    mean, sd = rail.expected_mean, rail.expected_sd
+    if rail.metric == QUALITY:
+        mean, sd = audience.quality_mean, audience.quality_sd
+    elif rail.metric == FAILURE:
+        mean = audience.failures
     upwards = rail.upwards(mean)
     most = max(ks)
     canary = draw_users(rng, upwards, sd, (FUTURES, len(ks)))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tasks.releases.evidence import FAILURE, QUALITY
+from tasks.releases.evidence import DEAR, FAILURE, QUALITY, SLOW
 from tasks.releases.stages import Stage
 from tasks.specs.model import CanarySpec
 from tasks.statistics.blocks import BlockPlan, stable_users_per_block
@@ -22,22 +22,24 @@ class Move:
 
 
 def statistics_policy(canary: CanarySpec) -> CanaryPolicy:
-    """The two guardrails of a release: judged quality must not fall, failures must not rise."""
-    return CanaryPolicy(
-        guardrails=(
-            Guardrail(QUALITY, margin=canary.margin, tolerance=canary.tolerance),
-            Guardrail(
-                FAILURE,
-                margin=canary.margin,
-                tolerance=canary.tolerance,
-                lower_is_better=True,
-                expected_mean=0.01,
-                expected_sd=None,
-            ),
-        ),
-        alpha=canary.alpha,
-        max_duration=canary.max_duration,
-    )
+    """The guardrails of a release: judged quality must not fall, failures must not rise, nor slow or dear answers."""
+    rails = [Guardrail(QUALITY, margin=canary.margin, tolerance=canary.tolerance)]
+    rarely = [(FAILURE, 0.01)]
+    if canary.slo is not None:
+        limits = ((SLOW, canary.slo.latency_ms), (DEAR, canary.slo.cost_usd))
+        rarely += [(metric, 1.0 - canary.slo.quantile) for metric, limit in limits if limit is not None]
+    rails += [
+        Guardrail(
+            metric,
+            margin=canary.margin,
+            tolerance=canary.tolerance,
+            lower_is_better=True,
+            expected_mean=usual,
+            expected_sd=None,
+        )
+        for metric, usual in rarely
+    ]
+    return CanaryPolicy(guardrails=tuple(rails), alpha=canary.alpha, max_duration=canary.max_duration)
 
 
 def block_plan(canary: CanarySpec, weight: int) -> BlockPlan:

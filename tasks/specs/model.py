@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
 from gateway.prompts.template import TemplateError, names
 from gateway.types import CachePlace, ModelRef, SemanticMode
@@ -330,6 +330,18 @@ class MirrorSpec(Section):
     max_cost_ratio: float | None = Field(2.0, ge=1, description="Times that a candidate may cost as much, usually.")
 
 
+class SloSpec(Section):
+    """Limits of single answers, as guardrails of their own: neither may be exceeded more often than before.
+
+    ``frozen`` is what ``quantile`` of the answers in production stayed within over the two weeks before the release
+    was opened; with too few answers there is no such guardrail.
+    """
+
+    latency_ms: PositiveFloat | Literal["frozen"] | None = "frozen"
+    cost_usd: PositiveFloat | Literal["frozen"] | None = "frozen"
+    quantile: float = Field(0.95, ge=0.5, lt=1)
+
+
 class CanarySpec(Section):
     """How live traffic decides. ``steps`` are percent of the users; they only grow."""
 
@@ -344,6 +356,7 @@ class CanarySpec(Section):
     min_step: Duration = Field(300.0, description="A step lasts at least this long.")
     min_blocks: int = Field(10, ge=1, description="A step sees at least this many canary users.")
     max_duration: Duration = Field(14 * 86_400.0, description="After this the release ends inconclusive.")
+    slo: SloSpec | None = Field(None, description="Slow and dear answers count too; {} freezes both limits.")
     evidence_share: Share = Field(
         1.0, description="Share of each arm's users whose calls bypass the cache as evidence."
     )

@@ -1,13 +1,14 @@
 """Which calls are evidence, and what a user's evidence is."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from gateway.ledger.queries import ReleaseCall
-from tasks.releases.evidence import FAILURE, QUALITY, block_from_json, block_to_json, gather, why_excluded
-from tasks.specs.model import CanarySpec
+from tasks.releases.evidence import DEAR, FAILURE, QUALITY, SLOW, block_from_json, block_to_json, gather, why_excluded
+from tasks.specs.model import CanarySpec, SloSpec
 from tasks.statistics.blocks import Block, UserEvidence
 
 POLICY = CanarySpec(window=100.0, scoring_grace=10.0)
@@ -120,3 +121,32 @@ def test_a_block_is_read_back_as_it_was_kept() -> None:
     assert block_from_json(3, json.loads(json.dumps(block_to_json(block)))) == block
     with pytest.raises(KeyError):
         block_from_json(3, {"canary": {}})
+
+
+SLO = POLICY.model_copy(update={"slo": SloSpec(latency_ms=100.0, cost_usd=0.002)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "slow", "dear"),
+    [
+        ({"latency_ms": 100.0, "cost_usd": Decimal("0.002")}, 0.0, 0.0),
+        ({"latency_ms": 100.1, "cost_usd": Decimal("0.0021")}, 0.5, 0.5),
+        ({"cost_usd": None}, 0.0, 0.0),
+        ({"status": "failed", "error": "invalid_request", "latency_ms": 900.0}, 0.0, 0.0),
+    ],
+)
+def test_slow_and_dear_answers_are_a_share_of_a_users_answers(
+    changes: dict[str, Any], slow: float, dear: float
+) -> None:
+    calls = [call("a", cost_usd=Decimal("0.001")), call("b", 1.0, **changes)]
+    (user,) = gather(calls, SLO).users
+    assert (user.metrics[SLOW], user.metrics[DEAR]) == (slow, dear)
+    (without,) = gather(calls, POLICY).users
+    assert set(without.metrics) == {QUALITY, FAILURE}
+
+
+def test_what_no_price_is_known_of_is_missing_not_cheap() -> None:
+    (user,) = gather([call("a", cost_usd=None)], SLO).users
+    assert user.metrics[DEAR] is None
+    frozen = POLICY.model_copy(update={"slo": SloSpec()})
+    assert set(gather([call("a")], frozen).users[0].metrics) == {QUALITY, FAILURE}  # nothing is frozen yet

@@ -6,7 +6,7 @@ from gateway.storage.models import ReleaseRow
 from tasks.releases.plan import block_plan, next_move, statistics_policy, weight_of
 from tasks.releases.reconcile import canary_policy
 from tasks.releases.stages import Stage
-from tasks.specs.model import CanarySpec
+from tasks.specs.model import CanarySpec, SloSpec
 from tasks.statistics.canary import CanaryDecision, CanaryOutcome
 from tasks.statistics.sample_ratio import check_sample_ratio
 
@@ -70,3 +70,19 @@ def test_a_release_from_before_comparisons_had_a_reach_keeps_one_window() -> Non
     before = {name: value for name, value in declared.items() if name != "concurrency"}
     assert canary_policy(ReleaseRow(policy={"canary": declared})).concurrency == 999.0
     assert canary_policy(ReleaseRow(policy={"canary": before})).concurrency == 120.0
+
+
+@pytest.mark.parametrize(
+    ("slo", "metrics"),
+    [
+        (None, ["quality", "failure"]),
+        (SloSpec(), ["quality", "failure", "slow", "dear"]),
+        (SloSpec(latency_ms=None), ["quality", "failure", "dear"]),
+        (SloSpec(latency_ms=800, cost_usd=None), ["quality", "failure", "slow"]),
+    ],
+)
+def test_each_limit_is_a_guardrail(slo: SloSpec | None, metrics: list[str]) -> None:
+    rails = statistics_policy(CANARY.model_copy(update={"slo": slo})).guardrails
+    assert [rail.metric for rail in rails] == metrics
+    assert all(rail.margin == 0.1 and rail.tolerance == 0.02 for rail in rails)
+    assert all(rail.lower_is_better for rail in rails[1:])
