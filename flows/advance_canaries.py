@@ -57,17 +57,22 @@ def advance_all(settings: Settings, clock: Clock) -> list[Release]:
         get_run_logger().info("%s %s: %s %s", release.prompt, release.version, release.stage, report.note)
         if report.move is not None:
             _show(settings, release, report)
+            if report.move.kind == "started":
+                _warm(WarmRequest(tenant=row.tenant, prompt=row.prompt, version=row.version, cause=Cause.RAMP))
     repair_projections(settings, clock)
     follow_up(settings, clock, owner, _Following(settings))
     seal(settings, clock)
     file_certificates(settings, clock)
     for due in due_warm_ups(settings):
-        request = WarmRequest(tenant=due.tenant, prompt=due.prompt, version=due.version, cause=due.cause)
-        try:
-            warm_cache(request)
-        except Exception as error:  # it is due again once its claim has run out
-            get_run_logger().warning("%s %s is not warmed: %s", due.prompt, due.version, type(error).__name__)
+        _warm(WarmRequest(tenant=due.tenant, prompt=due.prompt, version=due.version, cause=due.cause))
     return releases
+
+
+def _warm(request: WarmRequest) -> None:
+    try:
+        warm_cache(request)
+    except Exception as error:  # what is due is due again once its claim has run out
+        get_run_logger().warning("%s %s is not warmed: %s", request.prompt, request.version, type(error).__name__)
 
 
 def _judge(settings: Settings, clock: Clock, release: ReleaseRow) -> None:

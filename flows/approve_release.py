@@ -7,6 +7,7 @@ from blocks.workspace import load_workspace
 from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import SystemClock
 from gateway.errors import Conflict
+from tasks.releases.mirror_stage import begins_with_mirror
 from tasks.releases.stages import Stage
 from tasks.releasing import Release, find_release, reject, start_canary
 from tasks.warm_marks import Cause
@@ -30,5 +31,6 @@ def approve_release(request: ApprovalRequest) -> Release:
         raise Conflict(f"release {release.id} awaits no approval: it is {release.stage}")
     if not request.approve:
         return reject(settings, clock, release, request.approved_by, request.reason)
-    warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version, cause=Cause.RAMP))
+    if not begins_with_mirror(release):
+        warm_cache(WarmRequest(tenant=release.tenant, prompt=release.prompt, version=release.version, cause=Cause.RAMP))
     return start_canary(settings, clock, release, approved_by=request.approved_by, reason=request.reason)

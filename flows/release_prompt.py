@@ -17,6 +17,7 @@ from tasks.gating import Gated
 from tasks.mirroring import check_mirrored_tools
 from tasks.registration import read
 from tasks.releases.forecast import Forecast
+from tasks.releases.mirror_stage import begins_with_mirror
 from tasks.releases.stages import Stage
 from tasks.releasing import Release, close_with_error, hold_for_approval, open_release, refuse, reported, start_canary
 from tasks.specs.model import Approval
@@ -61,7 +62,8 @@ def release_prompt(request: ReleaseRequest) -> Release:
     elif file.spec.approval is Approval.REQUIRED:
         ended = hold_for_approval(settings, clock, release, gated)
     else:
-        warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version, cause=Cause.RAMP))
+        if not begins_with_mirror(release):  # after a mirror, the first users' cache is warmed when they are near
+            warm_cache(WarmRequest(tenant=tenant, prompt=file.spec.name, version=file.spec.version, cause=Cause.RAMP))
         ended = start_canary(settings, clock, release, gated)
     _report(ended, gated, expected)
     reported(settings, clock, ended.id)

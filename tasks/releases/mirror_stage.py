@@ -23,6 +23,11 @@ from tasks.specs.model import MirrorSpec
 MIRRORING = "mirroring"
 
 
+def begins_with_mirror(release: ReleaseRow) -> bool:
+    """Whether mirrored calls come before the first users; a first version has nothing to be compared with."""
+    return bool(release.baseline) and MirrorPlan.of(release).canary.mirror is not None
+
+
 def start_mirror(
     engine: Engine,
     clock: Clock,
