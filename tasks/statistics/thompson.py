@@ -165,25 +165,27 @@ def shrunk(counts: FloatArray) -> tuple[FloatArray, FloatArray]:
     total = counts.sum(axis=0)
     others = total - counts
     size = others.sum(axis=-1, keepdims=True)
-    kept = np.minimum(1.0, certainty(counts) / np.maximum(size, 1e-12))
+    kept = np.minimum(1.0, certainty(counts)[:, None] / np.maximum(size, 1e-12))
     prior = PRIOR + others * kept
     found = prior + counts
     return found[..., 0], found[..., 1]
 
 
-def certainty(counts: FloatArray) -> float:
-    """Outcomes' worth of certainty that one segment's mean gives about another's: the κ of Beta(μκ, (1 − μ)κ) under
-    which the segments' counts, shape (segments, arms, 2), are likeliest. The greatest there is where nothing differs.
+def certainty(counts: FloatArray) -> FloatArray:
+    """Outcomes' worth of certainty that one segment's mean of an arm gives about another's, shape (arms,): the κ of
+    Beta(μκ, (1 − μ)κ) under which the segments' counts, (segments, arms, 2), are likeliest. The greatest there is
+    where nothing differs.
 
     Graded scores spread less than the yes or no that it takes them for: κ rather comes out too great than too small.
     """
     total = counts.sum(axis=0)
     mean = (_TRACE + total[:, 0]) / (2 * _TRACE + total.sum(axis=-1))
     a, b = mean * _CERTAINTIES[:, None, None], (1.0 - mean) * _CERTAINTIES[:, None, None]
-    likelihood = betaln(a + counts[..., 0], b + counts[..., 1]) - betaln(a, b)
-    best = likelihood.sum(axis=(1, 2))
+    likelihood = (betaln(a + counts[..., 0], b + counts[..., 1]) - betaln(a, b)).sum(axis=1)  # (certainties, arms)
     # The last of those that are as good as equally likely: without a difference to see, all segments are one.
-    return float(_CERTAINTIES[np.flatnonzero(best >= best.max() - _ALIKE)[-1]])
+    alike = likelihood >= likelihood.max(axis=0) - _ALIKE
+    found: FloatArray = _CERTAINTIES[_CERTAINTIES.size - 1 - alike[::-1].argmax(axis=0)]
+    return found
 
 
 def _allocated(alpha: FloatArray, beta: FloatArray, eligible: Sequence[bool], floor: float) -> Allocation:

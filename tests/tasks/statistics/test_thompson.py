@@ -153,11 +153,18 @@ def test_a_segment_lies_between_itself_and_the_others(segments: list[list[tuple[
     assert bool((found <= high + 1e-9).all())
 
 
+def test_an_arm_that_differs_by_segment_keeps_to_itself_beside_one_that_does_not() -> None:
+    counts = np.array([[[80.0, 20.0], [60.0, 40.0]], [[30.0, 70.0], [60.0, 40.0]]])
+    differs, alike = certainty(counts)
+    assert differs < 20
+    assert alike > 1_000
+
+
 def test_segments_that_differ_keep_to_themselves() -> None:
     alike = np.array([[[80.0, 20.0], [60.0, 40.0]], [[81.0, 19.0], [62.0, 38.0]]])
     opposed = np.array([[[80.0, 20.0], [30.0, 70.0]], [[30.0, 70.0], [80.0, 20.0]]])
-    assert certainty(alike) > 1_000
-    assert certainty(opposed) < 20
+    assert certainty(alike).min() > 1_000
+    assert certainty(opposed).max() < 20
     first, second = allocate_by_segment(opposed, [True, True])
     assert first.weights == (9_500, 500)
     assert second.weights == (500, 9_500)
