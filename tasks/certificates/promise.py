@@ -19,6 +19,12 @@ def promise(release: ReleaseRow, *, by_hand: bool, decided: bool) -> dict[str, A
     if not release.baseline:
         words = "There was nothing to compare with: a first version is held against absolute floors only."
         return {**facts, "in_words": words, "assumptions": []}
+    if experiment := release.policy.get("experiment"):
+        words = (
+            f"It was promoted from experiment {experiment}, with the words: {release.reason}. Nothing was tested by the"
+            f" release itself; 'promptyard experiment status {experiment}' has the evidence."
+        )
+        return {**facts, "in_words": words, "assumptions": []}
     if not decided:
         words = "The release ended before any live user's evidence was weighed: no statistical claim is made."
         return {**facts, "in_words": words + _mirrored(release), "assumptions": []}

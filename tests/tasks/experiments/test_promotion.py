@@ -5,6 +5,7 @@ import pytest
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.prompts.splits import Policy
 from gateway.storage.engine import reading
+from tasks.certificates.promise import promise
 from tasks.experiments.history import steps_of
 from tasks.experiments.promotion import NotShownBetter, promote
 from tasks.releases import store
@@ -38,6 +39,8 @@ def test_what_the_e_process_calls_better_is_promoted_like_any_release(yard: Yard
     with reading(yard.engine) as session:
         assert steps_of(session, row.id)[-1].evidence["release"] == done.release.id
     assert replay(yard.engine, done.release.id).holds
+    promised = promise(store.get_release(yard.engine, done.release.id), by_hand=False, decided=False)
+    assert (promised["bound"], trial.row.id in promised["in_words"]) == (None, True)
     back, _, _ = store.roll_back(yard.engine, yard.clock, tenant="acme", prompt="help")
     assert back == "1.0.0"
 
