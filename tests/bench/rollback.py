@@ -11,6 +11,7 @@ for longer than that must not serve by the old table when it goes on.
 import asyncio
 import contextlib
 import math
+import os
 import signal
 import tempfile
 import time
@@ -64,7 +65,13 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
     _print(rounds, troubled, calls, console)
     for line in violations:
         console.print(f"[red]{line}")
-    return {"calls": calls, **figures(rounds), "troubled": [_plain(one) for one in troubled], "violations": violations}
+    return {
+        "calls": calls,
+        "load": os.getloadavg()[0],
+        **figures(rounds),
+        "troubled": [_plain(one) for one in troubled],
+        "violations": violations,
+    }
 
 
 def prepare(stand: ReleaseStand) -> None:
@@ -219,7 +226,9 @@ def _plain(one: Round) -> dict[str, Any]:
 
 
 def _print(rounds: Sequence[Round], troubled: Sequence[Round], calls: int, console: Console) -> None:
-    table = Table(title=f"Rollbacks over {GATEWAYS} gateways; {calls} calls meanwhile")
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    meanwhile = f"{calls} calls meanwhile; the machine's load is {load:.0f} on {cores} cores"
+    table = Table(title=f"Rollbacks over {GATEWAYS} gateways; {meanwhile}")
     columns = ("", "rollbacks", "returned p50", "p99", "max (s)", "reached p50", "p99", "max (s)", "asked after", "old")
     for column in columns:
         table.add_column(column, justify="right" if column else "left")
