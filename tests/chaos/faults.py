@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from gateway.providers.breaking import PATIENCE
 from tests.bench.processes import get, workers
 from tests.bench.stage import Stage
 from tests.chaos.outcomes import Kind, Outcome
@@ -37,6 +38,8 @@ class Fault:
     shows: Callable[[Outcome], bool]
     kinds: Collection[Kind] = ()
     codes: Collection[str] = ()
+    at_least: float = 0.0
+    """Seconds that it must last to be one."""
 
     def allows(self, outcome: Outcome) -> bool:
         return outcome.kind in self.kinds and (not self.codes or outcome.detail in self.codes)
@@ -58,6 +61,7 @@ def all_faults(here: Stage, simulator: str, gateway: str) -> list[Fault]:
             shows=lambda outcome: outcome.kind is Kind.REFUSED,
             kinds={Kind.REFUSED},
             codes={"all_providers_failed"},
+            at_least=PATIENCE + 1.0,  # calls outlive a shorter one
         ),
         first("30 % errors", {"error_rate": 0.3}),
         first("first provider hangs", {"hang": True}),
