@@ -31,8 +31,9 @@ class PairedRule:
     """What one metric of a pair is held against; values are compared, never averaged over different questions.
 
     With a ``ratio`` r, a loss is a candidate's value of more than r times the other's, a win the reverse: noise within
-    r is a tie. ``tolerance`` (on the metric's scale) is how much worse on average is still no reason to refuse. What
-    does not ``decide`` is reported. ``weight`` is its share of α beside the other rules' that decide.
+    r is a tie, and nobody is refused while half of the pairs are within it. ``tolerance`` (on the metric's scale) is
+    how much worse on average is still no reason to refuse. What does not ``decide`` is reported. ``weight`` is its
+    share of α beside the other rules' that decide.
     """
 
     metric: str
@@ -82,6 +83,8 @@ class PairedEvidence:
         """Evidence of harm, and of more than is tolerated."""
         if not self.decides or self.candidate_mean is None or self.stable_mean is None:
             return False
+        if self.ratio is not None and self.median_ratio is not None and self.median_ratio <= self.ratio:
+            return False  # some pairs are beyond the ratio by chance, and most are within it
         fall = self.candidate_mean - self.stable_mean
         fall = fall if self.lower_is_better else -fall
         return self.log_e_max >= self.log_threshold and fall > self.tolerance

@@ -57,6 +57,14 @@ def test_reasons_name_the_metric_and_its_numbers() -> None:
     assert (told["outcome"], told["metrics"][0]["losses"]) == ("refuse", 8)
 
 
+@pytest.mark.parametrize(("share_beyond", "worse"), [(0.4, False), (0.6, True)])
+def test_what_is_usually_within_the_ratio_refuses_nobody(share_beyond: float, worse: bool) -> None:
+    beyond = round(100 * share_beyond)
+    found = weigh_pairs(LATENCY, [SLOW] * beyond + [FINE] * (100 - beyond), level=0.05)
+    assert found.log_e_max > found.log_threshold
+    assert found.worse is worse
+
+
 @pytest.mark.parametrize(("fall", "worse"), [(0.05, False), (0.2, True)])
 def test_a_fall_within_the_tolerance_refuses_nobody_however_sure(fall: float, worse: bool) -> None:
     rule = PairedRule("assertions", tolerance=0.1)
