@@ -8,13 +8,14 @@ from sqlalchemy import Engine
 from gateway.clock import Clock
 from gateway.ledger.queries import unscored_calls
 from gateway.settings import Settings
-from gateway.storage.engine import writing
+from gateway.storage.engine import reading, writing
 from gateway.storage.models import CallRow, ScoreRow
 from gateway.storage.upsert import insert_missing
 from gateway.types import Layer
 from tasks.evaluated import question_of
 from tasks.evaluators.assertions import Facts, check_all, share_passed
 from tasks.evaluators.judge import Judgement, judge_version
+from tasks.experiments.store import list_open
 from tasks.llm import Verdict, judge
 from tasks.registration import engine_of
 from tasks.releases import store
@@ -76,13 +77,21 @@ def score_version(
 def judge_of(
     engine: Engine, tenant: str, prompt: str, version: str, spec: PromptSpec
 ) -> tuple[JudgeSpec, BackgroundSpec]:
-    """The version's own judge; while a release is open, the candidate's for both arms: they are compared."""
+    """The version's own judge; where versions are compared, the same one for all: while a release is open the
+    candidate's, while an experiment is its baseline's."""
     for release in store.open_releases(engine):
         ours = (release.tenant, release.prompt) == (tenant, prompt)
         if ours and version in (release.version, release.baseline) and release.policy.get("gate"):
             gate = GateSpec.model_validate(release.policy["gate"])
             background = release.policy.get("background")
             return gate.judge, BackgroundSpec.model_validate(background) if background else spec.background
+    with reading(engine) as session:
+        experiments = [row for row in list_open(session) if (row.tenant, row.prompt) == (tenant, prompt)]
+    for experiment in experiments:
+        arms = [str(arm["version"]) for arm in experiment.arms]
+        if version in arms[1:]:
+            baseline = PromptSpec.model_validate(store.get_version(engine, tenant, prompt, arms[0]).spec)
+            return baseline.gate.judge, baseline.background
     return spec.gate.judge, spec.background
 
 
