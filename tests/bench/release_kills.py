@@ -167,7 +167,8 @@ def run(seconds: float, console: Console, releases: int = RELEASES) -> dict[str,
         stand.faults()
         _settle(stand, worker, api, uri, playing)
         results = playing.results()
-        violations = [line for one in results for line in one.violations]
+        closed = [one for one, run_ in zip(results, playing.runs, strict=True) if not run_.open]
+        violations = [line for one in closed for line in one.violations]
         violations += [line for one in playing.runs for line in _disagreements(stand, one, uri)]
         violations += _gateways_behind(stand)
         if violations:
@@ -222,7 +223,7 @@ def _disagreements(stand: ReleaseStand, run_: Run, uri: str) -> Iterator[str]:
     name, engine = run_.trial.name, engine_of(stand.here.settings)
     verdicts = [step.kind for step in store.steps_of(engine, run_.release.id) if step.kind in _VERDICTS]
     if len(verdicts) != 1:
-        yield f"{name}: {len(verdicts)} verdicts: {', '.join(verdicts) or 'it is still open'}"
+        yield f"{name}: {len(verdicts)} verdicts when time was up: {', '.join(verdicts) or 'it is still open'}"
     if not run_.open and (found := replay(engine, run_.release.id).difference):
         yield f"{name}: the replay differs: {found}"
     production = stand.production(name)
