@@ -3,6 +3,7 @@
 Never sleeps, holds no state, may be killed anywhere.
 """
 
+import math
 from dataclasses import dataclass
 
 from prefect import flow
@@ -108,10 +109,8 @@ def _show(settings: Settings, release: Release, report: StepReport) -> None:
             "canary": one["canary_mean"],
             "stable": one["stable_mean"],
             "users": one["blocks"],
-            "e-value worse (log)": one["log_e_worse_max"],
-            "rolls back at": one["log_threshold_worse"],
-            "e-value not worse (log)": one["log_e_better_max"],
-            "promotes at": one["log_threshold_better"],
+            "E worse": _against(one["log_e_worse_max"], one["log_threshold_worse"]),
+            "E not worse": _against(one["log_e_better_max"], one["log_threshold_better"]),
         }
         for one in decision.get("guardrails", [])
     ]
@@ -132,3 +131,8 @@ def _show(settings: Settings, release: Release, report: StepReport) -> None:
     if worth_drawing(release.stage, report.evidence):
         name = f"{release.prompt} {release.version}"
         drawing(artifact_key("evidence", release.prompt), picture(name, steps_of(settings, release.id)), title)
+
+
+def _against(log_e: float, log_limit: float) -> str:
+    """An e-value and the limit that it has to reach."""
+    return f"{math.exp(min(log_e, 700.0)):.3g} of {math.exp(log_limit):.3g}"

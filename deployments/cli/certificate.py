@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.cli.ledger_access import open_ledger
+from gateway.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from tasks.releases.replay import Replay
@@ -39,7 +40,10 @@ def certificate(
     if html is not None:
         from tasks.certificates.page import page
 
-        html.write_text(page(record), encoding="utf-8")
+        try:
+            html.write_text(page(record), encoding="utf-8")
+        except OSError as error:
+            raise InvalidRequest(f"{html} cannot be written: {error.strerror}", hint="--html FILE.html") from None
         typer.echo(f"{html} written.", err=as_json)
     if as_json:
         typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
@@ -103,7 +107,8 @@ def _print(record: dict[str, Any]) -> None:
         ("approval", "; ".join(approvals) or "-"),
         *((("mirror", in_words(record["mirror"])),) if record["mirror"] else ()),
         ("looks", f"{evidence['looks']}, over {evidence['calls']} calls"),
-        ("left out", ", ".join(f"{n} {why}" for why, n in record["left_out"]["calls"].items()) or "-"),
+        ("left out", ", ".join(f"{n} calls {why}" for why, n in record["left_out"]["calls"].items()) or "no calls"),
+        ("worth", record["business"]["recommendation"] if record["business"] else "-"),
         ("replay", held),
         ("digest", evidence["digest"]),
     ):

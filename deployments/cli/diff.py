@@ -31,7 +31,7 @@ def diff(
     from dataclasses import asdict
 
     from deployments.cli.stages import StageView
-    from tasks.releases.store import get_version
+    from tasks.releases.store import get_prompt, get_version
     from tasks.version_diff import compare_runs, text_diff
 
     with StageView() as view:
@@ -39,6 +39,7 @@ def diff(
         settings, engine = open_ledger()
         owner = tenant or settings.tenant
         name = prompt or _only_prompt(engine, owner)
+        get_prompt(engine, owner, name)
         before, now = (get_version(engine, owner, name, version) for version in (old, new))
         text = text_diff(before.spec, now.spec, (f"{name} {old}", f"{name} {new}"))
         (earlier, missing), (later, missing_later) = (_run(settings.mlflow_tracking_uri, row) for row in (before, now))

@@ -89,6 +89,7 @@ def reject(
 def _decide(release_id: str, by: str, reason: str, *, approve: bool, as_json: bool) -> None:
     if not by.strip():
         raise InvalidRequest("somebody must decide", hint="Say who, as in --by Ada.")
+    _require_waiting(release_id)
 
     def run(_settings: "Settings") -> "Release":
         from flows.approve_release import ApprovalRequest, approve_release
@@ -96,6 +97,24 @@ def _decide(release_id: str, by: str, reason: str, *, approve: bool, as_json: bo
         return approve_release(ApprovalRequest(release_id=release_id, approved_by=by, approve=approve, reason=reason))
 
     _finish(*_watched(run), as_json=as_json, rejected=not approve)
+
+
+def _require_waiting(release_id: str) -> None:
+    """What needs no decision is told by the ledger at once, without any server. Raises NotFound or Conflict."""
+    from deployments.cli.ledger_access import open_ledger
+    from gateway.errors import Conflict
+    from tasks.releases.stages import Stage
+    from tasks.releases.store import get_release
+
+    try:
+        _, engine = open_ledger()
+    except PromptyardError:
+        return  # connecting says what is missing
+    row = get_release(engine, release_id)
+    if row.stage != Stage.AWAITING_APPROVAL:
+        stage = row.stage.replace("_", " ")
+        hint = f"'promptyard versions {row.prompt}' shows where its releases are."
+        raise Conflict(f"{row.prompt} {row.version} ({row.id}) awaits no approval: it is {stage}", hint=hint)
 
 
 def _check(file: Path) -> None:

@@ -404,7 +404,8 @@ def get_release(engine: Engine, release_id: str) -> ReleaseRow:
     with reading(engine) as session:
         row = session.get(ReleaseRow, release_id)
         if row is None:
-            raise NotFound(f"there is no release {release_id}")
+            hint = "'promptyard versions NAME' lists the releases of a prompt."
+            raise NotFound(f"there is no release {release_id}", hint=hint)
         return row
 
 

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from gateway.clock import ManualClock
-from gateway.errors import NotFound
+from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.storage.engine import writing
 from gateway.storage.models import ScoreRow
 from tasks.certificates.record import NotFinished
@@ -40,6 +40,11 @@ def test_the_record_for_people_for_machines_and_for_paper(
     assert rolled_back in page.read_text(encoding="utf-8")
 
 
+def test_a_page_that_cannot_be_written_is_said(promptyard: Promptyard, rolled_back: str, tmp_path: Path) -> None:
+    refused = promptyard("certificate", rolled_back, "--html", str(tmp_path / "nowhere" / "page.html"))
+    assert isinstance(refused.exception, InvalidRequest)
+
+
 def test_a_replay_says_whether_it_holds(promptyard: Promptyard, yard: Yard, rolled_back: str) -> None:
     held = promptyard("certificate", rolled_back, "--replay")
     assert (held.exit_code, "The replay holds" in held.stdout) == (0, True)
@@ -51,6 +56,15 @@ def test_a_replay_says_whether_it_holds(promptyard: Promptyard, yard: Yard, roll
     assert failed.exit_code == 3
     assert "its score is not what it was" in json.loads(failed.stdout)["first_difference"]
     assert promptyard("certificate", rolled_back).exit_code == 3
+
+
+def test_a_release_that_waits_for_nobody_cannot_be_approved(promptyard: Promptyard, rolled_back: str) -> None:
+    for command in (("approve",), ("reject", "--reason", "late")):
+        refused = promptyard(command[0], rolled_back, "--by", "Ada", *command[1:])
+        assert isinstance(refused.exception, Conflict)
+        assert "awaits no approval: it is rolled back" in str(refused.exception)
+        assert "connect" not in refused.output, "said before any server is asked"
+    assert isinstance(promptyard("approve", "rel_1", "--by", "Ada").exception, NotFound)
 
 
 def test_what_is_not_finished_or_unknown_is_said(promptyard: Promptyard, yard: Yard) -> None:

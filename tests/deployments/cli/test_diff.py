@@ -31,6 +31,11 @@ def test_a_version_that_is_not_there_and_an_unclear_prompt_are_named(
     assert "has no prompts" in str(nobody.exception)
 
 
+def test_a_prompt_that_is_not_there_is_named(promptyard: Promptyard, ledger: Engine) -> None:
+    refused = promptyard("diff", "1.0.0", "1.1.0", "--prompt", "nope")
+    assert "there is no prompt named 'nope'" in str(refused.exception)
+
+
 def test_labels_that_are_broken_are_named_before_anything_is_asked(promptyard: Promptyard, ledger: Engine) -> None:
     refused = promptyard("judge", "calibrate", "/nowhere/labels.jsonl")
     assert "cannot be read" in str(refused.exception)

@@ -11,6 +11,7 @@ from deployments.cli.release import InvalidSpec, exit_status
 from deployments.cli.release_view import ShownRelease, as_plain, print_release
 from deployments.cli.stages import StageView
 from deployments.stack.errors import StackError
+from gateway.errors import NotFound
 from gateway.storage.engine import reading
 from gateway.storage.models import PromptVersionRow
 from tests.deployments.cli.conftest import Promptyard
@@ -70,7 +71,7 @@ def test_without_a_stack_the_hint_says_how_to_start_one(promptyard: Promptyard, 
     error = promptyard("release", str(prompt)).exception
     assert isinstance(error, StackError)
     assert "promptyard up" in error.hint
-    assert isinstance(promptyard("approve", "rel_1", "--by", "Ada").exception, StackError)
+    assert isinstance(promptyard("approve", "rel_1", "--by", "Ada").exception, NotFound), "the ledger knows without one"
 
 
 def test_servers_that_do_not_answer_are_named(promptyard: Promptyard, prompt: Path) -> None:
