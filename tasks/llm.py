@@ -6,6 +6,7 @@ connections per process.
 
 import asyncio
 import atexit
+import contextlib
 import hashlib
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -99,6 +100,17 @@ class LlmClient:
         if background.batching == "batch_api" and len({call.tenant for call in calls}) == 1:
             return self.run(self._complete_in_batches(calls, in_flight, background), PATIENCE + background.wait)
         return self.run(self._complete_all(calls, in_flight))
+
+    def settle(self, within: float = 5.0) -> None:
+        """Wait until what was answered is in the cache, where it is kept after its caller has it; at most ``within``
+        seconds."""
+
+        async def wait() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await self.gateway.pipeline.settle()
+
+        self.run(wait(), patience=within + PATIENCE)
 
     async def _complete_in_batches(
         self, calls: Sequence[LlmCall], in_flight: int, background: BackgroundSpec

@@ -170,6 +170,7 @@ def _ask_again(
 ) -> None:
     """What was answered now, as its next user will be."""
     fresh = [place for place, row in enumerate(rows) if row["state"] == ANSWERED]
+    client(settings).settle()
     again = complete.fn(settings, [_call(version, questions[place]) for place in fresh]) if fresh else []
     for place, result in zip(fresh, again, strict=True):
         if result.answer is not None and result.answer.layer is not Layer.NONE:

@@ -81,16 +81,21 @@ class Watcher:
         with contextlib.suppress(StorageUnavailable):
             await self._store.leave(self._instance)
 
-    async def _renew(self, *, also_sql: bool) -> None:
-        """Be seen, then look: whoever publishes from now on waits for this gateway, and what came before is found."""
+    async def _renew(self, *, also_sql: bool) -> bool:
+        """Be seen, then look: whoever publishes from now on waits for this gateway, and what came before is found.
+
+        Returns whether it was seen.
+        """
         begun = self._monotonic()
         try:
-            if not await self._beat():
+            seen = await self._beat()
+            if not seen:
                 begun = self._monotonic()  # nobody could be seen: what is published comes by SQL
             known = self._router.table.revision
             await self.refresh(also_sql=also_sql)
             if self._router.table.revision != known:
-                await self._beat()
+                seen = await self._beat()
+            return seen
         finally:
             self._router.lease.until = max(self._router.lease.until, begun + self._ttl)
 
@@ -190,8 +195,9 @@ class Watcher:
             before, also_sql = self._router.table.revision, loop.time() >= sql_due
             try:
                 if loop.time() >= beat_due:
-                    beat_due = loop.time() + self._ttl / 3
-                    await self._renew(also_sql=also_sql)
+                    due = loop.time() + self._ttl / 3
+                    if await self._renew(also_sql=also_sql):
+                        beat_due = due  # otherwise at the next look: until it is seen, publishers do not know of it
                 else:
                     await self.refresh(also_sql=also_sql)
                     if self._router.table.revision != before:

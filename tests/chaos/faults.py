@@ -153,5 +153,11 @@ def _worker_killed(here: Stage, simulator: str, gateway: str) -> Iterator[None]:
 
 
 def _sockets(pid: int) -> int:
-    links = (os.readlink(descriptor) for descriptor in Path(f"/proc/{pid}/fd").iterdir())
-    return sum(link.startswith("socket:") for link in links)
+    return sum(_is_socket(descriptor) for descriptor in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def _is_socket(descriptor: Path) -> bool:
+    try:
+        return os.readlink(descriptor).startswith("socket:")
+    except FileNotFoundError:  # closed since it was listed
+        return False

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from deployments.cli.rollback import said
 from gateway.clock import ManualClock
 from gateway.errors import Conflict, NotFound
-from gateway.prompts.routing_store import HEARTBEAT_PREFIX, ROUTING_KEY
+from gateway.prompts.routing_store import HEARTBEAT_PREFIX, REMEMBERED, ROUTING_KEY
 from gateway.storage.engine import writing
 from tasks.experiments.store import open_experiment
 from tasks.releases import store
@@ -117,14 +117,14 @@ def test_it_waits_for_the_gateways_and_says_how_many(
     import redis
 
     with redis.Redis.from_url(state_redis.url) as gateway, gateway.pubsub() as told:
-        gateway.set(f"{HEARTBEAT_PREFIX}g1", 0, ex=60)
+        gateway.set(f"{HEARTBEAT_PREFIX}g1", 0, ex=120)
         told.subscribe("py:routing:changed")
         told.get_message(timeout=5)
 
         def follow() -> None:
             message = told.get_message(timeout=10)
             assert message is not None
-            gateway.set(f"{HEARTBEAT_PREFIX}g1", int(message["data"]), ex=60)
+            gateway.set(f"{HEARTBEAT_PREFIX}g1", int(message["data"]), ex=120)
 
         follower = threading.Thread(target=follow)
         follower.start()
@@ -142,7 +142,7 @@ def test_a_gateway_that_died_is_waited_for_as_long_as_it_might_live(
 
     with redis.Redis.from_url(state_redis.url) as gateway:
         gateway.flushdb()
-        gateway.set(f"{HEARTBEAT_PREFIX}dead", 0, px=2_300)
+        gateway.set(f"{HEARTBEAT_PREFIX}dead", 0, px=int(REMEMBERED * 1000) + 2_300)
         result = promptyard("rollback", PROMPT, PROMPTYARD_STATE_REDIS_URL=state_redis.url)
     assert "no gateway runs" in result.stdout, result.output
 

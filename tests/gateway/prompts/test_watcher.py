@@ -13,8 +13,16 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine
 
 from gateway.clock import ManualClock
+from gateway.errors import StorageUnavailable
 from gateway.prompts.router import Router
-from gateway.prompts.routing_store import CHANGED_CHANNEL, HEARTBEAT_PREFIX, ROUTING_KEY, RoutingStore
+from gateway.prompts.routing_store import (
+    CHANGED_CHANNEL,
+    HEARTBEAT_PREFIX,
+    REMEMBERED,
+    ROUTING_KEY,
+    UNSEEN,
+    RoutingStore,
+)
 from gateway.prompts.watcher import Watcher
 from gateway.settings import SqlSettings
 from gateway.storage.engine import make_engine, writing
@@ -122,6 +130,49 @@ async def test_an_announced_table_is_taken_at_once(
         assert await store.wait_until_live(3, patience=1.0) == {}
         assert await store.live() == {"gateway-1": 3}
     assert await store.live() == {}
+
+
+async def test_whoever_fell_quiet_a_moment_ago_is_waited_for_but_not_for_long(
+    redis: Redis, store: RoutingStore
+) -> None:
+    """The Redis itself may have kept it from being seen."""
+    loop = asyncio.get_running_loop()
+    await redis.set(HEARTBEAT_PREFIX + "quiet", 1, px=int(REMEMBERED * 1000) - 1)
+    waiting = asyncio.create_task(store.wait_until_live(2, patience=5.0))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await store.beat("quiet", 2, 3.0)
+    assert await waiting == {}
+    await redis.set(HEARTBEAT_PREFIX + "dead", 1, px=int(REMEMBERED * 1000) - 1)
+    begun = loop.time()
+    assert await store.wait_until_live(2, patience=5.0) == {}
+    assert UNSEEN <= loop.time() - begun < 5.0
+    assert await store.live() == {"quiet": 2}
+
+
+class Deaf(RoutingStore):
+    """Its heartbeats are lost as long as ``deaf`` says so."""
+
+    deaf, heard = True, False
+
+    async def beat(self, instance: str, revision: int, ttl: float) -> None:
+        if self.deaf:
+            raise StorageUnavailable("not now")
+        await super().beat(instance, revision, ttl)
+        self.heard = True
+
+
+async def test_a_heartbeat_that_got_lost_is_repeated_at_the_next_look(
+    redis: Redis, sql: Engine, router: Router, snapshot: Path
+) -> None:
+    store = Deaf(redis)
+    watcher = Watcher(router, store, redis, sql, instance="g", snapshot=snapshot, heartbeat_ttl=600.0, interval=0.01)
+    await watcher.start()
+    assert await store.live() == {}
+    store.deaf = False
+    await soon(lambda: store.heard)
+    assert "g" in await store.live()
+    await watcher.stop()
 
 
 class PublishedMeanwhile(RoutingStore):
