@@ -89,7 +89,7 @@ class Mirroring:
 
     def begin(self, live: Call, mirror: Mirror) -> bool:
         """Whether the candidate is asked too, now or soon. ``live`` is the call as it came in."""
-        if mirror.version.personal or live.params.get("personal"):
+        if live.personal or mirror.version.personal or live.params.get("personal"):
             return self._left_out(Outcome.PERSONAL)
         if self._clock.monotonic() < self._paused_until:
             return self._left_out(Outcome.PAUSED)

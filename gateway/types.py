@@ -352,6 +352,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """What the caller says about who asks (``metadata``, ``context``); experiments route by the keys they declare."""
     stream: bool = False
     cache: CacheMode = CacheMode.DEFAULT
+    personal: bool = False
+    """The caller says that question and answer are one person's: in no cache, and no candidate is asked too."""
     repeat: int = 0
     """Part of the key: an evaluation's repeats are real, and re-running it is free."""
     tools: tuple[str, ...] = ()

@@ -65,6 +65,7 @@ def read_call(body: Mapping[str, Any], asker: Asker) -> Call:
         traits=traits,
         stream=_stream(body),
         cache=_cache_mode(options),
+        personal=bool(options.get("personal")),
         tools=tools,
         collection=_collection(options, principal, tools),
     )

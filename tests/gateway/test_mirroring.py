@@ -159,8 +159,8 @@ async def test_a_candidate_that_needs_more_than_callers_give_fails() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"user": ""}, {"pinned": "1.0.0"}, {"origin": Origin.GATE}, {"params": {"personal": True}}],
-    ids=["no user", "pinned", "not live", "personal"],
+    [{"user": ""}, {"pinned": "1.0.0"}, {"origin": Origin.GATE}, {"params": {"personal": True}}, {"personal": True}],
+    ids=["no user", "pinned", "not live", "personal by its body", "personal by its options"],
 )
 async def test_whose_calls_are_not_mirrored(changes: dict[str, Any]) -> None:
     world = TwoSided()
