@@ -61,6 +61,8 @@ def start(
 
     The version in production is the baseline; every other arm must be registered. Nothing is promoted by itself.
     """
+    from pydantic import ValidationError
+
     from deployments.cli.experiment_view import print_started
     from gateway.clock import SystemClock
     from tasks.experiments.options import ExperimentOptions
@@ -71,18 +73,15 @@ def start(
     settings, engine = open_ledger()
     owner = tenant or settings.tenant
     named = _baseline_first(engine, owner, prompt, named)
-    options = ExperimentOptions(
-        metric=metric,
-        context_keys=tuple(context or ()),
-        fall_back=fall_back,
-        discount=discount,
-        floor=floor / 100.0,
-        batch=batch,
-        alpha=alpha,
-        window=window,
-        max_days=max_days,
-        author=by,
-    )
+    asked = {"metric": metric, "discount": discount, "floor": floor / 100.0, "batch": batch, "alpha": alpha}
+    asked |= {"window": window, "max_days": max_days, "context_keys": context or (), "fall_back": fall_back}
+    try:
+        options = ExperimentOptions.model_validate({**asked, "author": by})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidRequest(
+            f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}", hint="promptyard experiment start --help"
+        ) from None
     row, table = start_experiment(
         engine,
         SystemClock(),

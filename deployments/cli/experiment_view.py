@@ -89,7 +89,7 @@ def print_experiment(found: Found, worth: Sequence[Mapping[str, Any]]) -> None:
 def _print_rows(rows: Sequence[Mapping[str, Any]], out: Console) -> None:
     table = _table(list(rows[0]))
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(Text(_cell(value)) for value in row.values()))  # no markup: callers name segments
     out.print(table)
 
 

@@ -23,6 +23,9 @@ def checked_arms(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if len(set(versions)) < len(versions):
         raise InvalidRequest("the arms of an experiment are different versions")
     weights = checked_weights("the arms", [arm["weight"] for arm in arms], len(arms))
+    if 0 in weights:
+        none = versions[weights.index(0)]
+        raise InvalidRequest(f"{none} would get less than 0.01 % of the users", hint="Leave it out, or give it more.")
     return [
         {"version": version, "weight": weight, "state": ACTIVE}
         for version, weight in zip(versions, weights, strict=True)

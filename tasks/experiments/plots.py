@@ -78,7 +78,7 @@ def _by_segment(axes: "Axes", found: Found, segments: Sequence[tuple[str, Any]],
         widths = np.array([weights[place] for _, weights in segments]) / BASIS * 100.0
         axes.barh(range(len(names)), widths, left=left, color=_colour(place), height=0.7)
         left = left + widths
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)  # $ is what a caller said
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of the users")

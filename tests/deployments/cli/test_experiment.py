@@ -7,6 +7,9 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.clock import ManualClock
+from gateway.prompts.splits import segment_of
+from gateway.storage.engine import writing
+from tasks.experiments.store import set_weights
 from tasks.releases import store
 from tests.deployments.cli.conftest import PROMPT, TENANT, Promptyard, add_version, promote
 
@@ -71,6 +74,11 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("--policy", "ab", "--arm", "1.0.0=70", "--arm", "1.1.0"), "some have none"),
     (("--policy", "ab", "--arm", "1.0.0=x", "--arm", "1.1.0=1"), "a share is a number"),
     (("--policy", "ab", "--arm", "1.0.0=0", "--arm", "1.1.0=1"), "more than 0"),
+    (("--policy", "ab", "--arm", "1.0.0=0.0001", "--arm", "1.1.0=99.9999"), "less than 0.01 % of the users"),
+    (("--policy", "ab", "--arm", "1.0.0=1", "--arm", "1.1.0=1e-300"), "less than 0.01 % of the users"),
+    (("--policy", "ab", "--arm", "1.0.0", "--arm", "1.1.0", "--window", "inf"), "window"),
+    (("--policy", "ab", "--arm", "1.0.0", "--arm", "1.1.0", "--metric", ""), "metric"),
+    (("--policy", "ab", "--arm", "1.0.0", "--arm", "1.1.0", "--metric", "m" * 65), "metric"),
     (("--policy", "bandit", "--arm", "1.0.0=70", "--arm", "1.1.0=30"), "sets the shares itself"),
     (("--policy", "bandit", "--arm", "1.0.0", "--arm", "1.1.0", "--fall-back"), "fall_back belongs to A/B tests"),
     (("--policy", "contextual", "--arm", "1.0.0", "--arm", "1.1.0"), "declares context_keys"),
@@ -113,3 +121,18 @@ def test_only_what_is_shown_better_is_promoted_or_what_somebody_answers_for(
     done = promptyard("experiment", "promote", made["id"], "1.1.0", "--force", "--by", "Ada")
     assert "1.1.0 is in production" in done.stdout
     assert store.get_prompt(three_versions, TENANT, PROMPT).production == "1.1.0"
+
+
+@pytest.mark.parametrize("plan", ["[/bold]", "[red]", "$\\frac$", "\u200f\u4f60\u597d"])
+def test_whatever_callers_say_of_themselves_can_be_shown(
+    promptyard: Promptyard, three_versions: Engine, clock: ManualClock, plan: str
+) -> None:
+    arms = ("--arm", "1.0.0", "--arm", "1.1.0")
+    made = started(promptyard, "--policy", "contextual", *arms, "--context", "plan")
+    segment = segment_of(["plan"], {"plan": plan})
+    with writing(three_versions) as session:
+        set_weights(session, made["id"], [5_000, 5_000], {segment: [500, 9_500]}, (), 0, clock)
+    shown = promptyard("experiment", "status", made["id"], COLUMNS="200")
+    assert shown.exit_code == 0, shown.exception
+    if plan.isascii():
+        assert segment in shown.stdout

@@ -192,6 +192,8 @@ def test_a_rollback_to_a_version_ends_the_experiment_too(yard: Yard) -> None:
         ("ab", (SEVENTY[0], {"version": "1.1.0", "weight": 2_999}), {}, InvalidRequest),
         ("ab", (SEVENTY[0], {"version": "1.0.0", "weight": 3_000}), {}, InvalidRequest),
         ("ab", ({"version": "1.0.0", "weight": 10_001}, {"version": "1.1.0", "weight": -1}), {}, InvalidRequest),
+        ("ab", ({"version": "1.0.0", "weight": 0}, {"version": "1.1.0", "weight": 10_000}), {}, InvalidRequest),
+        ("ab", ({"version": "1.0.0", "weight": 10_000}, {"version": "1.1.0", "weight": 0}), {}, InvalidRequest),
         ("ab", ({"version": "1.0.0", "weight": 0.7}, {"version": "1.1.0", "weight": 9_999.3}), {}, InvalidRequest),
         ("ab", SEVENTY[::-1], {}, Conflict),
         ("ab", (SEVENTY[0], {"version": "9.9.9", "weight": 3_000}), {}, NotFound),

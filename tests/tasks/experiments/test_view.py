@@ -58,3 +58,10 @@ def test_an_arm_is_worth_what_the_declared_values_say(small_yard: Yard) -> None:
     assert one["gain_per_1000_calls"]["lower"] > 8_000
     assert one["probability_of_loss"] < 0.01
     assert worth(found.shown, found.look, spec, experiment_id="e") == [one]
+
+
+@pytest.mark.parametrize("plan", ["$\\frac$", "$ 1 to $ 2", "\\"])
+def test_a_picture_takes_what_callers_say_as_it_stands(small_yard: Yard, plan: str) -> None:
+    trial = Trial(small_yard, Policy.CONTEXTUAL, ["1.0.0", "1.1.0"], options={"context_keys": ("plan",)})
+    trial.play(1, 60, opposed, traits=[{"plan": plan}, {"plan": "free"}])
+    assert overview(found_now(small_yard.engine, small_yard.clock, trial.row.id)).startswith(PNG)
