@@ -139,6 +139,6 @@ def _described(pairs: Sequence[MirroredPair]) -> dict[str, float | None]:
 
 
 def _shared(now: Sequence[str], then: Sequence[str]) -> float:
-    """Dice's coefficient of two bags of words."""
-    both = sum((Counter(now) & Counter(then)).values())
-    return 2 * both / (len(now) + len(then))
+    """Dice's coefficient of two bags of words; two that are empty are the same."""
+    both, all_words = sum((Counter(now) & Counter(then)).values()), len(now) + len(then)
+    return 2 * both / all_words if all_words else 1.0

@@ -285,3 +285,12 @@ def test_a_rollback_by_hand_ends_a_mirror(small_yard: Yard) -> None:
     store.roll_back(small_yard.engine, small_yard.clock, tenant="acme", prompt="help", actor="ada")
     assert small_yard.release(release).stage == Stage.ROLLED_BACK
     assert route(small_yard).mirror is None
+
+
+def test_answers_without_a_word_are_compared_too(small_yard: Yard) -> None:
+    release = mirrored_release(small_yard)
+    arrive(small_yard, release, 20, answer=" ", live_answer="\n")
+    report = small_yard.advance(release)
+    assert report is not None
+    assert report.release.stage == Stage.CANARY
+    assert report.evidence["mirror"]["described"]["shared_words"] == 1.0, "both say the same: nothing"
