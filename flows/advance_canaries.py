@@ -44,29 +44,44 @@ def advance_canaries() -> list[Release]:
 
 
 def advance_all(settings: Settings, clock: Clock) -> list[Release]:
-    """What a run does, within a flow; by the time of ``clock``."""
+    """What a run does, within a flow; by the time of ``clock``.
+
+    A release that cannot be looked at holds up no other, nor what follows, and fails the run in the end.
+    """
     owner = owner_name(str(flow_run.id or ""))
     releases: list[Release] = []
+    failed: list[Exception] = []
     for row in list_open(settings):
-        if row.stage == Stage.MIRROR:
-            _judge(settings, clock, row)
-        report = advance(settings, clock, row.id, owner)
-        if report is None:
-            continue
-        release = Release.of(report.release)
-        releases.append(release)
-        get_run_logger().info("%s %s: %s %s", release.prompt, release.version, release.stage, report.note)
-        if report.move is not None:
-            _show(settings, release, report)
-            if report.move.kind == "started":
-                _warm(WarmRequest(tenant=row.tenant, prompt=row.prompt, version=row.version, cause=Cause.RAMP))
+        try:
+            releases += _advanced(settings, clock, row, owner)
+        except Exception as error:
+            get_run_logger().error("%s %s is not advanced: %s", row.prompt, row.version, type(error).__name__)
+            failed.append(error)
     repair_projections(settings, clock)
     follow_up(settings, clock, owner, _Following(settings))
     seal(settings, clock)
     file_certificates(settings, clock)
     for due in due_warm_ups(settings):
         _warm(WarmRequest(tenant=due.tenant, prompt=due.prompt, version=due.version, cause=due.cause))
+    if failed:
+        raise failed[0]
     return releases
+
+
+def _advanced(settings: Settings, clock: Clock, row: ReleaseRow, owner: str) -> list[Release]:
+    """The release after its step; none while somebody else holds it."""
+    if row.stage == Stage.MIRROR:
+        _judge(settings, clock, row)
+    report = advance(settings, clock, row.id, owner)
+    if report is None:
+        return []
+    release = Release.of(report.release)
+    get_run_logger().info("%s %s: %s %s", release.prompt, release.version, release.stage, report.note)
+    if report.move is not None:
+        _show(settings, release, report)
+        if report.move.kind == "started":
+            _warm(WarmRequest(tenant=row.tenant, prompt=row.prompt, version=row.version, cause=Cause.RAMP))
+    return [release]
 
 
 def _warm(request: WarmRequest) -> None:

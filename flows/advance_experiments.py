@@ -10,7 +10,8 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from blocks.workspace import load_workspace
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
+from gateway.settings import Settings
 from tasks.alerts import alert
 from tasks.artifacts import artifact_key, image, markdown, markdown_table
 from tasks.experimenting import advance, business, list_open, told, untold
@@ -41,20 +42,34 @@ class Experiment:
 
 @flow(name="advance_experiments", persist_result=False)
 def advance_experiments() -> list[Experiment]:
-    """Weights follow the evidence so far; an A/B test that is decided ends. Nothing is ever promoted by this."""
+    """Weights follow the evidence so far; an A/B test that is decided ends. Nothing is ever promoted by this.
+
+    One that cannot be looked at holds up no other, and fails the run in the end.
+    """
     settings, clock = load_workspace().settings, SystemClock()
     experiments: list[Experiment] = []
+    failed: list[Exception] = []
     for row in list_open(settings):
-        stepped = advance(settings, clock, row.id)
-        experiment = Experiment.of(stepped)
-        experiments.append(experiment)
-        get_run_logger().info("%s %s: %s, %s", experiment.prompt, row.id, stepped.done, stepped.note)
-        if stepped.done != "hold":
-            _show(stepped.found, business(settings, stepped.found))
+        try:
+            experiments.append(_advanced(settings, clock, row.id))
+        except Exception as error:
+            get_run_logger().error("%s %s is not advanced: %s", row.prompt, row.id, type(error).__name__)
+            failed.append(error)
     for row in untold(settings, clock):
         alert(settings, "experiment_finished", f"{row.prompt}: the experiment ended: {row.reason}", experiment=row.id)
         told(settings, clock, row.id)
+    if failed:
+        raise failed[0]
     return experiments
+
+
+def _advanced(settings: Settings, clock: Clock, experiment_id: str) -> Experiment:
+    stepped = advance(settings, clock, experiment_id)
+    experiment = Experiment.of(stepped)
+    get_run_logger().info("%s %s: %s, %s", experiment.prompt, experiment.id, stepped.done, stepped.note)
+    if stepped.done != "hold":
+        _show(stepped.found, business(settings, stepped.found))
+    return experiment
 
 
 def _show(found: Found, worth: list[dict[str, Any]]) -> None:

@@ -136,3 +136,32 @@ def test_a_bandit_moves_its_weights_and_ends_in_production_by_its_e_process(worl
         kinds = [step.kind for step in steps_of(session, row.id)]
     assert kinds == ["started", "reweighted", "promoted"]
     assert done.release.stage == "promoted"
+
+
+def test_one_that_cannot_be_looked_at_holds_up_no_other(world: World) -> None:
+    ids = []
+    for name in ("broken", "sound"):
+        world.serve(world.spec(name))
+        register_prompt(RegisterRequest(path=world.spec(name, version="1.1.0")))
+        row, _ = start_experiment(
+            world.engine,
+            SystemClock(),
+            tenant="acme",
+            prompt=name,
+            policy=Policy.AB,
+            versions=["1.0.0", "1.1.0"],
+            shares=[1, 1],
+            options=ExperimentOptions(window=60, scoring_grace=10, max_days=1),
+        )
+        ids.append(row.id)
+    broken, sound = ids
+    with writing(world.engine) as session:
+        stored = session.get_one(ExperimentRow, broken)
+        stored.spec = {**stored.spec, "window": "none that anybody knows"}
+        steps_of(session, sound)[0].at -= 2 * 86_400
+    with pytest.raises(ValueError, match="window"):
+        advance_experiments()
+    with reading(world.engine) as session:
+        assert session.get_one(ExperimentRow, sound).stage == "finished"
+        assert steps_of(session, sound)[-1].kind == "told", "and people were told"
+        assert session.get_one(ExperimentRow, broken).stage == "open"

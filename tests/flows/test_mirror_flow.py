@@ -6,7 +6,7 @@ from sqlalchemy import select
 from flows.advance_canaries import advance_canaries
 from gateway.clock import SystemClock
 from gateway.storage.engine import reading, writing
-from gateway.storage.models import ScoreRow
+from gateway.storage.models import ReleaseRow, ReleaseStepRow, ScoreRow
 from tasks.releases import store
 from tasks.releases.mirror_evidence import PREFERRED
 from tests.flows.conftest import World
@@ -47,3 +47,22 @@ def test_mirrored_calls_are_judged_and_compared_before_the_first_user(world: Wor
     run = mlflow.get_run(store.get_release(world.engine, release.id).mlflow_run)
     assert run.data.metrics["mirror_pairs"] == 10
     store.roll_back(world.engine, SystemClock(), tenant="acme", prompt="mirrored")
+
+
+def test_a_release_that_cannot_be_looked_at_holds_up_no_other(world: World) -> None:
+    plan = {"steps": [50], "window": 60, "scoring_grace": 10, "mirror": {"calls": 10, "judged": 0, "max_hours": 1}}
+    rows = []
+    for name in ("broken", "sound"):
+        world.serve(world.spec(name))
+        rows.append(store.get_release(world.engine, world.release(world.spec(name, version="1.1.0", canary=plan)).id))
+    broken, sound = rows
+    with writing(world.engine) as session:
+        stored = session.get_one(ReleaseRow, broken.id)
+        stored.policy = {**stored.policy, "canary": {"steps": "none that anybody knows"}}
+        steps = select(ReleaseStepRow).where(ReleaseStepRow.release_id == sound.id, ReleaseStepRow.kind == "mirroring")
+        session.scalars(steps).one().at -= 7_200
+    with pytest.raises(ValueError, match="steps"):
+        advance_canaries()
+    assert store.get_release(world.engine, sound.id).stage == "inconclusive"
+    assert store.get_release(world.engine, broken.id).stage == "mirror"
+    store.roll_back(world.engine, SystemClock(), tenant="acme", prompt="broken")
