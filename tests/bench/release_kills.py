@@ -29,10 +29,11 @@ from tasks import registry
 from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.releases.replay import replay
+from tasks.releases.sealing import PATIENCE, seal_closed
 from tasks.releases.stages import Stage
 from tests.bench.processes import Program, get
 from tests.bench.release_kills_worker import PASSED
-from tests.bench.release_stand import TENANT, WINDOW, ReleaseStand, release_stand
+from tests.bench.release_stand import TENANT, WINDOW, AheadClock, ReleaseStand, release_stand
 from tests.bench.release_trials import (
     BASELINE,
     CANDIDATE,
@@ -167,6 +168,8 @@ def run(seconds: float, console: Console, releases: int = RELEASES) -> dict[str,
         stand.faults()
         _settle(stand, worker, api, uri, playing)
         results = playing.results()
+        # As ten minutes later: what was under way at a verdict is in the ledger by then, and known to have come late.
+        seal_closed(stand.here.engine, AheadClock(AHEAD + PATIENCE + 1))
         closed = [one for one, run_ in zip(results, playing.runs, strict=True) if not run_.open]
         violations = [line for one in closed for line in one.violations]
         violations += [line for one in playing.runs for line in _disagreements(stand, one, uri)]

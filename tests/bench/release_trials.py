@@ -239,7 +239,7 @@ class Trials:
             found.append(f"{name}: {len(strays)} users got {strays[0].version} after the release")
         if not any(one.status == 200 for one in run.afterwards):
             found.append(f"{name}: nobody got an answer after the release: {run.afterwards[0].error}")
-        told = {row.id: row.version for row in rows}
+        told = self._versions(run)
         wrong = [one for one in run.seen if one.status == 200 and told.get(one.call_id) != one.version]
         if wrong:
             found.append(f"{name}: {len(wrong)} answers are not in the ledger as they were given")
@@ -268,6 +268,12 @@ class Trials:
         query = select(CallRow).where(CallRow.release_id == run.release.id, CallRow.origin == "live")
         with reading(self._stand.here.engine) as session:
             return list(session.scalars(query.order_by(CallRow.started_at, CallRow.id)))
+
+    def _versions(self, run: Run) -> dict[str, str]:
+        """By call, also of those that were answered when the release had just been closed."""
+        query = select(CallRow.id, CallRow.version).where(CallRow.prompt == run.trial.name, CallRow.origin == "live")
+        with reading(self._stand.here.engine) as session:
+            return dict(session.execute(query).tuples().all())
 
     def _blamed(self, run: Run) -> bool:
         """Whether the last look at a release saw failures of the candidate."""

@@ -16,11 +16,13 @@ from rich.table import Table
 
 from gateway.settings import ChainSettings
 from tasks.releases.stages import Stage
+from tests.bench.promises import Promise, print_promises
 from tests.bench.release_stand import ReleaseStand, release_stand
 from tests.bench.release_trials import (
     ALL_DOWN,
     FAILS,
     IS_DOWN,
+    MOST_CANARY_USERS,
     OPENAI_DOWN,
     UNREACHABLE,
     VARIES,
@@ -52,9 +54,15 @@ def run(seconds: float, console: Console) -> dict[str, Any]:
         results = compared(stand, until, console) + in_outages(stand, until, console)
     violations = violations_of(results)
     _print(results, console)
+    promises = promises_of(results)
+    print_promises("releases through HTTP", promises, console)
     for line in violations:
         console.print(f"[red]{line}")
-    return {"trials": [_plain(one) for one in results], "violations": violations}
+    return {
+        "trials": [_plain(one) for one in results],
+        "promises": [asdict(one) for one in promises],
+        "violations": violations,
+    }
 
 
 def compared(stand: ReleaseStand, until: float, console: Console) -> list[Result]:
@@ -96,6 +104,40 @@ def violations_of(results: Sequence[Result]) -> list[str]:
     if alarms > MOST_FALSE_ALARMS:
         found.append(f"{alarms} releases of the same prompt were rolled back")
     return found
+
+
+def promises_of(results: Sequence[Result]) -> list[Promise]:
+    """What was asked of each kind, with what was reached."""
+    of = {kind: [one for one in results if one.trial.kind is kind] for kind in Kind}
+    alarms = sum(one.stage is Stage.ROLLED_BACK for one in of[Kind.SAME])
+    caught = [one for one in of[Kind.HARMFUL] if one.stage is Stage.ROLLED_BACK]
+    most = max((one.canary_users for one in caught), default=0)
+    good = sum(one.stage is Stage.PROMOTED for one in of[Kind.GOOD])
+    meant = sum(one.stage in one.trial.may_end for one in of[Kind.OUTAGE])
+    harmful, outages = len(of[Kind.HARMFUL]), len(of[Kind.OUTAGE])
+    clean = sum(not one.violations for one in results)
+    return [
+        Promise(
+            "the same prompt is rolled back",
+            f"≤ {MOST_FALSE_ALARMS} of {len(of[Kind.SAME])}",
+            str(alarms),
+            alarms <= MOST_FALSE_ALARMS,
+        ),
+        Promise(
+            "a version of which 20 % fail is rolled back",
+            f"{harmful} of {harmful}, within {MOST_CANARY_USERS} canary users",
+            f"{len(caught)}, within {most}",
+            len(caught) == harmful and most <= MOST_CANARY_USERS,
+        ),
+        Promise("a good one is promoted", f"{len(of[Kind.GOOD])}", str(good), good == len(of[Kind.GOOD])),
+        Promise("an outage neither promotes nor blames", f"{outages}", str(meant), meant == outages),
+        Promise(
+            "nobody changed arm back and forth; ledger, routes and answers agree",
+            f"{len(results)} of {len(results)}",
+            str(clean),
+            clean == len(results),
+        ),
+    ]
 
 
 def _plain(result: Result) -> dict[str, Any]:
