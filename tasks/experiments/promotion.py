@@ -17,7 +17,7 @@ from tasks.experiments import store
 from tasks.experiments.history import PROMOTED, add_step
 from tasks.experiments.weights import Found, evidence_of, found_now
 from tasks.releases.owed import Owed, owing
-from tasks.releases.rows import known_version, locked_prompt
+from tasks.releases.rows import known_version, locked_prompt, open_experiment_of
 from tasks.releases.store import Step, promote_outright
 from tasks.specs.model import CanarySpec, PromptSpec
 from tasks.statistics.claims import Claim
@@ -43,7 +43,8 @@ def promote(
     """Put an arm into production and end the experiment.
 
     Raises NotFound, NotShownBetter unless the e-process says that it is better, InvalidRequest for a promotion by
-    force that nobody answers for, and Conflict where another version than the baseline is in production by now.
+    force that nobody answers for, ExperimentInProgress beside another one of the prompt, and Conflict where another
+    version than the baseline is in production by now or somebody has stopped the experiment since it was looked at.
     """
     if force and not author.strip():
         raise InvalidRequest("a promotion by force needs somebody who answers for it", hint="Say who, as in --by Ada.")
@@ -57,8 +58,12 @@ def promote(
                 f"{current.production or 'nothing'} is in production by now, not {found.shown.versions[0]}",
                 hint="What was compared does not serve any more. Release the version: 'promptyard release PATH'.",
             )
+        if row.stage == store.STOPPED != found.row.stage:
+            raise Conflict(f"experiment {row.id} was ended meanwhile: {row.reason}", hint="Ask whoever ended it.")
         store.end_experiment(session, row.id, "finished", reason, clock)
         session.flush()
+        if (following := open_experiment_of(session, row.tenant, row.prompt)) is not None:
+            raise store.ExperimentInProgress(f"experiment {following.id} of {row.prompt} is open")
         registered = known_version(session, row.tenant, row.prompt, version)
         evidence = {"experiment": row.id, "forced": force, **evidence_of(found.look)}
         release, table = promote_outright(

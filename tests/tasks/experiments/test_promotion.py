@@ -1,13 +1,20 @@
 """From an experiment to production: on a claim, or on somebody's word, and as a release in every other respect."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pytest
 
+from gateway.clock import ManualClock
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.prompts.splits import Policy
 from gateway.storage.engine import reading
 from tasks.certificates.promise import promise
 from tasks.experiments.history import steps_of
+from tasks.experiments.options import ExperimentOptions
 from tasks.experiments.promotion import NotShownBetter, promote
+from tasks.experiments.store import ExperimentInProgress
+from tasks.experiments.weights import start_experiment
 from tasks.releases import store
 from tasks.releases.owed import Owed, unsettled
 from tasks.releases.replay import replay
@@ -86,3 +93,55 @@ def test_only_an_arm_beside_the_baseline_can_be_promoted(
     trial = Trial(small_yard, Policy.AB, ["1.0.0", "1.1.0"])
     with pytest.raises(error):
         promote(small_yard.engine, small_yard.clock, experiment_id=trial.row.id, version=version)
+
+
+def test_an_earlier_test_is_not_promoted_from_beside_the_next_one(yard: Yard) -> None:
+    """The next one would compare with what does not serve any more, and keep the prompt closed until it ends."""
+    trial = Trial(yard, Policy.AB, ["1.0.0", "1.1.0"])
+    trial.play(30, 60, BETTER)
+    yard.register("1.2.0")
+    following, _ = start_experiment(
+        yard.engine,
+        yard.clock,
+        tenant="acme",
+        prompt="help",
+        policy=Policy.AB,
+        versions=["1.0.0", "1.2.0"],
+        shares=[1, 1],
+        options=ExperimentOptions(),
+    )
+    with pytest.raises(ExperimentInProgress, match=following.id):
+        promote(yard.engine, yard.clock, experiment_id=trial.row.id, version="1.1.0")
+    assert (production(yard)[0], yard.weights()) == ("1.0.0", {"1.0.0": 5_000, "1.2.0": 5_000})
+
+
+@dataclass
+class Interrupted:
+    """A clock that lets somebody act when it is first asked."""
+
+    clock: ManualClock
+    act: Callable[[], object]
+    asked: bool = False
+
+    def now(self) -> float:
+        if not self.asked:
+            self.asked = True
+            self.act()
+        return self.clock.now()
+
+    def monotonic(self) -> float:
+        return self.clock.monotonic()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_whoever_rolls_back_meanwhile_is_not_overruled(small_yard: Yard, force: bool) -> None:
+    trial = Trial(small_yard, Policy.BANDIT, ["1.0.0", "1.1.0"])
+    trial.play(12, 80, BETTER)
+
+    def roll_back() -> None:
+        store.roll_back(small_yard.engine, small_yard.clock, tenant="acme", prompt="help", actor="Bob")
+
+    clock = Interrupted(small_yard.clock, roll_back)
+    with pytest.raises(Conflict, match="rolled back by hand by Bob"):
+        promote(small_yard.engine, clock, experiment_id=trial.row.id, version="1.1.0", author="Ada", force=force)
+    assert (production(small_yard)[0], trial.stored().stage) == ("1.0.0", "stopped")
