@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.errors import InvalidRequest
 from gateway.prompts.splits import BASIS, MAX_KEYS, POLICIES, Policy
+from gateway.types import PromptVersion
 
 ACTIVE = "active"
 EXCLUDED = "excluded"
@@ -78,3 +79,17 @@ def checked_spec(policy: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
         raise InvalidRequest("evidence_share lies in [0, 1]")
     return {**spec, "context_keys": keys}
+
+
+def check_callers(first: PromptVersion, second: PromptVersion) -> None:
+    """Raises InvalidRequest where no call can be answered by both: one needs a variable that the other refuses."""
+    for one, other in ((first, second), (second, first)):
+        filled = one.retrieval.into if one.retrieval else None
+        known = {variable.name for variable in other.variables}
+        for variable in one.variables:
+            if variable.required and variable.name not in known and variable.name != filled:
+                raise InvalidRequest(
+                    f"{one.version} needs the variable {variable.name!r}, which {other.version} does not know:"
+                    " the same callers cannot ask both",
+                    hint=f"Make it optional, or let {other.version} declare it as well.",
+                )

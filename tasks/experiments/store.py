@@ -6,8 +6,10 @@ After the commit, push the table (``read_routing`` in the same transaction, or `
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from typing import Any, Literal
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,7 +17,8 @@ from gateway.clock import Clock, new_id
 from gateway.errors import Conflict, NotFound
 from gateway.prompts.projection import write_routing
 from gateway.storage.models import ExperimentRow
-from tasks.experiments.arms import checked_arms, checked_spec, reweighted
+from gateway.types import PromptVersion
+from tasks.experiments.arms import check_callers, checked_arms, checked_spec, reweighted
 from tasks.releases.rows import known_version, locked_prompt, open_experiment_of, open_release_of
 
 OPEN = "open"
@@ -55,8 +58,11 @@ def open_experiment(
         raise ReleaseBesideExperiment(f"release {release.id} of {prompt} {release.version} is {release.stage}")
     if (known := open_experiment_of(session, tenant, prompt)) is not None:
         raise ExperimentInProgress(f"experiment {known.id} of {prompt} is open")
-    for arm in rows:
-        known_version(session, tenant, prompt, arm["version"])
+    bundles = [
+        msgspec.convert(known_version(session, tenant, prompt, arm["version"]).bundle, PromptVersion) for arm in rows
+    ]
+    for one, other in combinations(bundles, 2):
+        check_callers(one, other)
     if rows[0]["version"] != current.production:
         serves = f"{current.production} is" if current.production else "nothing is"
         raise Conflict(

@@ -4,19 +4,20 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import ExperimentRow
-from gateway.types import STABLE, Route
+from gateway.types import STABLE, RetrievalPolicy, Route, Variable
 from tasks.experiments import store
 from tasks.experiments.store import ExperimentInProgress, ReleaseBesideExperiment
 from tasks.releases import store as releases
 from tasks.releases.stages import Stage
 from tasks.releases.store import ExperimentBesideRelease, StandingChanged
 from tests.tasks.releases.test_store_races import at_once
-from tests.tasks.releases.yard import Yard
+from tests.tasks.releases.yard import Yard, version_row
 
 SEVENTY = ({"version": "1.0.0", "weight": 7_000}, {"version": "1.1.0", "weight": 3_000})
 THREE = (*SEVENTY[:1], {"version": "1.1.0", "weight": 2_000}, {"version": "1.2.0", "weight": 1_000})
@@ -243,3 +244,31 @@ def test_nothing_in_production_has_no_experiment(small_yard: Yard) -> None:
     small_yard.register("1.0.0", "1.1.0")
     with pytest.raises(Conflict, match="nothing is"):
         opened(small_yard)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "arm", "words"),
+    [
+        ((), (Variable("tone"),), "1.1.0 needs the variable 'tone', which 1.0.0 does not know"),
+        ((Variable("plan"),), (), "1.0.0 needs the variable 'plan', which 1.1.0 does not know"),
+        ((Variable("question"),), (Variable("question"), Variable("tone", required=False)), ""),
+        ((Variable("tone", required=False),), (Variable("tone"),), ""),
+        ((), (Variable("context"),), ""),
+    ],
+    ids=["one more", "one less", "an optional one", "required now", "what documents fill"],
+)
+def test_callers_whom_no_two_arms_could_answer_are_not_split(
+    small_yard: Yard, baseline: tuple[Variable, ...], arm: tuple[Variable, ...], words: str
+) -> None:
+    grounds = RetrievalPolicy(collection="help", query="", into="context")
+    for version, variables in (("1.0.0", baseline), ("1.1.0", arm)):
+        row = version_row(version)
+        row.bundle = {**row.bundle, **msgspec.to_builtins({"variables": variables, "retrieval": grounds})}
+        releases.register_version(small_yard.engine, small_yard.clock, row)
+    small_yard.move(small_yard.open("1.0.0"), Stage.PROMOTED)
+    if not words:
+        opened(small_yard)
+        return
+    with pytest.raises(InvalidRequest, match=words):
+        opened(small_yard)
+    assert small_yard.weights() == {"1.0.0": 10_000}
