@@ -16,7 +16,8 @@ MOST_WAITING = 32
 TIME_OUT = 75.0
 """Seconds for one call: more than the longest time-out of a prompt, with its documents and tools."""
 PAUSE = 30.0
-"""Seconds without any after a provider was overloaded or down: what is left of it belongs to the users."""
+"""Seconds without any at a provider that was overloaded or down, since what is left of it belongs to the users, or of
+a prompt whose money for it is spent."""
 
 
 class Outcome(StrEnum):
@@ -85,15 +86,16 @@ class Mirroring:
         self._time_out = time_out
         self._waiting: deque[Call] = deque()
         self._running: set[asyncio.Task[None]] = set()
-        self._paused_until = float("-inf")
+        self._paused_until: dict[tuple[str, ...], float] = {}
+        """By purse or provider: nobody pauses for what is another's."""
 
     def begin(self, live: Call, mirror: Mirror) -> bool:
         """Whether the candidate is asked too, now or soon. ``live`` is the call as it came in."""
         if live.personal or mirror.version.personal or live.params.get("personal"):
             return self._left_out(Outcome.PERSONAL)
-        if self._clock.monotonic() < self._paused_until:
-            return self._left_out(Outcome.PAUSED)
         call = mirrored(live, mirror, self._clock)
+        if self._is_paused(call):
+            return self._left_out(Outcome.PAUSED)
         if not self._may_run(call):
             return self._left_out(Outcome.TOOLS)
         if len(self._running) < self._most_running:
@@ -145,16 +147,33 @@ class Mirroring:
         except TimeoutError:
             return Outcome.TIMED_OUT
         except (RateLimited, BudgetExhausted):
-            self._pause()
+            self._pause(_purse(call))
             return Outcome.BUDGET
         except Exception as error:  # who makes it has recorded it
             if isinstance(error, ProviderError) and error.fall_back:
-                self._pause()
+                self._pause(_provider(call))
             return Outcome.FAILED
         return Outcome.ANSWERED
 
-    def _pause(self) -> None:
-        self._paused_until = self._clock.monotonic() + PAUSE
-        while self._waiting:
-            self._waiting.popleft()
-            self._count(Outcome.PAUSED)
+    def _pause(self, source: tuple[str, ...]) -> None:
+        now = self._clock.monotonic()
+        self._paused_until = {one: until for one, until in self._paused_until.items() if now < until}
+        self._paused_until[source] = now + PAUSE
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            if self._is_paused(call):
+                self._count(Outcome.PAUSED)
+            else:
+                self._waiting.append(call)
+
+    def _is_paused(self, call: Call) -> bool:
+        now = self._clock.monotonic()
+        return any(now < self._paused_until.get(source, now) for source in (_purse(call), _provider(call)))
+
+
+def _purse(call: Call) -> tuple[str, ...]:
+    return "purse", call.tenant, call.prompt
+
+
+def _provider(call: Call) -> tuple[str, ...]:
+    return "provider", call.chain[0].provider if call.chain else ""

@@ -30,6 +30,7 @@ from gateway.types import (
     Completion,
     KeyLimits,
     Mirror,
+    ModelRef,
     Origin,
     Reply,
     Route,
@@ -259,6 +260,46 @@ async def test_an_outage_and_an_empty_purse_pause_it(error: Exception, told: str
     assert mirrors.begin(LIVE, MIRROR)
     await mirrors.settle()
     assert counted == ({told: 2, "paused": 1} if pauses else {told: 3})
+
+
+OF_OTHERS = structs.replace(MIRROR, version=structs.replace(NEXT, tenant="other"))
+ELSEWHERE = structs.replace(MIRROR, version=structs.replace(NEXT, chain=(ModelRef("anthropic", "other"),)))
+ANOTHER = structs.replace(MIRROR, version=structs.replace(NEXT, name="another"))
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        (ProviderOverloaded("x"), {"theirs": False, "elsewhere": True, "another": False}),
+        (BudgetExhausted("x"), {"theirs": True, "elsewhere": False, "another": True}),
+    ],
+)
+async def test_nobody_pauses_for_what_is_not_theirs(error: Exception, goes_on: dict[str, bool]) -> None:
+    """An outage is a provider's, and an empty purse that of one prompt: other mirrors go on, those that wait too."""
+    asked: list[str] = []
+    go = asyncio.Event()
+
+    async def make(call: Call) -> None:
+        asked.append(call.mirrors)
+        if call.mirrors == "first":
+            await go.wait()
+            raise error
+
+    def live(name: str, mirror: Mirror) -> Call:
+        return structs.replace(LIVE, id=name, tenant=mirror.version.tenant, prompt=mirror.version.name)
+
+    others = {"theirs": OF_OTHERS, "elsewhere": ELSEWHERE, "another": ANOTHER}
+    mirrors = mirroring(make, Counter(), most_running=1)
+    mirrors.begin(live("first", MIRROR), MIRROR)
+    for name, mirror in others.items():
+        assert mirrors.begin(live(name, mirror), mirror)
+    go.set()
+    await mirrors.settle()
+    went_on = [name for name, goes in goes_on.items() if goes]
+    assert asked == ["first", *went_on]
+    begun = {name: mirrors.begin(live(f"{name} again", mirror), mirror) for name, mirror in others.items()}
+    assert begun == goes_on
+    await mirrors.settle()
 
 
 def test_the_drawn_share_is_the_declared_one_and_fixed() -> None:
