@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from gateway.clock import Clock
 from gateway.errors import StorageUnavailable
 from gateway.ledger.lines import decode_line
-from gateway.ledger.records import CALL, asked_by
+from gateway.ledger.records import CALL, NOT_CACHED, asked_by
 from gateway.storage.redis_store import REDIS_TROUBLE
 from gateway.types import Origin
 
@@ -64,16 +64,21 @@ class Asked(msgspec.Struct, frozen=True):
     version: str = ""
     kind: str = "chat"
     status: str = "ok"
+    cache_reason: str = ""
     variables: dict[str, str] | None = None
     question: str | None = None
 
     @property
     def counts(self) -> bool:
-        """Live, answered, and asked by variables alone: a message that followed the template cannot be asked again."""
+        """Live, answered, and asked by variables alone: a message that followed the template cannot be asked again.
+
+        What was to be in no cache is not warmed either.
+        """
         return bool(
             self.origin == Origin.LIVE
             and self.kind == "chat"
             and self.status == "ok"
+            and self.cache_reason != NOT_CACHED
             and self.prompt
             and self.version
             and self.variables

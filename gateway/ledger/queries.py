@@ -12,6 +12,7 @@ from typing import TypeVar
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Engine, Text, and_, cast, exists, func, select
 
+from gateway.ledger.records import NOT_CACHED
 from gateway.ledger.reports import CHAT, LIVE, Spend, VersionMetrics, budget_spend, spend, version_metrics, within
 from gateway.storage.engine import reading
 from gateway.storage.models import CallRow, ScoreRow
@@ -176,7 +177,10 @@ def unscored_calls(
 
 
 def frequent_questions(engine: Engine, tenant: str, prompt: str, since: float, top: int) -> list[FrequentQuestion]:
-    """What live users asked most since then, as far as variables ask it again; the latest first among equals."""
+    """What live users asked most since then, as far as variables ask it again; the latest first among equals.
+
+    Nothing of what was to be in no cache: this is what caches are warmed with.
+    """
     asked = cast(CallRow.variables, Text)
     count, last = func.count().label("count"), func.max(CallRow.started_at).label("last_asked")
     query = (
@@ -188,6 +192,7 @@ def frequent_questions(engine: Engine, tenant: str, prompt: str, since: float, t
             CallRow.origin.in_(LIVE),
             CHAT,
             CallRow.status == "ok",
+            CallRow.cache_reason != NOT_CACHED,
             CallRow.question.is_not(None),
             CallRow.variables.is_not(None),
         )

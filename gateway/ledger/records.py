@@ -8,12 +8,14 @@ from msgspec import Struct
 
 from gateway.errors import PromptyardError, ProviderError
 from gateway.trail import Trail
-from gateway.types import Answer, Attempt, Call, Cost, Layer, Message
+from gateway.types import Answer, Attempt, CacheMode, Call, Cost, Layer, Message
 
 CALL = "call"
 SCORE = "score"
 PAIR = "pair"
 """A ``SemanticPair``, field for field what ``SemanticPairRow`` has of it."""
+NOT_CACHED = CacheMode.BYPASS.value
+"""``cache_reason`` of a call that kept away from the cache, as personal ones do."""
 _NOTHING = Decimal(0)
 
 

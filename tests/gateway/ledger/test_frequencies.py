@@ -70,6 +70,8 @@ async def top(counts: Frequencies, number: int = 10) -> dict[str, float]:
         ({"origin": Origin.GATE}, False),
         ({"origin": Origin.JOB}, False),
         ({"status": "failed"}, False),
+        ({"cache_reason": "bypass"}, False),  # personal: what is warmed is in the cache
+        ({"cache_reason": "evidence"}, True),
         ({"kind": "embedding"}, False),
         ({"prompt": ""}, False),
         ({"variables": None}, False),

@@ -130,6 +130,14 @@ def test_frequent_questions_count_what_can_be_asked_again(ledger: Engine) -> Non
     assert frequent_questions(ledger, "acme", "help", 0, 1)[0].count == 4
 
 
+def test_what_is_personal_is_no_frequent_question(ledger: Engine) -> None:
+    asked = {"question": "What is my balance?", "variables": {"question": "What is my balance?"}}
+    with writing(ledger) as session:
+        for number in range(9):
+            session.add(row(f"personal-{number}", 9.0, cache_reason="bypass", **asked))
+    assert "balance" not in str(frequent_questions(ledger, "acme", "help", NOON, 10))
+
+
 def test_version_metrics_by_hand(ledger: Engine) -> None:
     old, new = version_metrics(ledger, "acme", "help", since=NOON)
     assert (old.version, old.calls, old.users, old.failures, old.cached, old.hit_rate) == ("1.0.0", 4, 2, 1, 1, 0.25)
