@@ -104,15 +104,15 @@ def _answers(url: str) -> Callable[[], bool]:
     return lambda: (answer := get(url)) is not None and answer[0] == 200
 
 
-class _Passes:
-    """Whether a program has ended another pass since it was last asked about and said yes."""
+class _Looks:
+    """Whether a run has begun to look at releases since it was last asked about and said yes."""
 
     def __init__(self, worker: Program) -> None:
         self._worker = worker
         self._before = 0
 
     def __call__(self) -> bool:
-        count = self._worker.log().count(PASSED)
+        count = self._worker.log().count("Task run 'open releases")
         grown, self._before = count > self._before, count
         return grown
 
@@ -153,7 +153,7 @@ def run(seconds: float, console: Console, releases: int = RELEASES) -> dict[str,
             f"gateway {n}": Victim(stand.here.programs[f"gateway {n}"], _answers(f"{url}/healthz"))
             for n, url in enumerate(stand.gateways, start=1)
         }
-        killed["advancing run"] = Victim(worker, _Passes(worker))
+        killed["advancing run"] = Victim(worker, _Looks(worker))
         killed["Prefect server"] = Victim(prefect, _answers(f"{api}/health"))
         killed["MLflow server"] = Victim(mlflow, _answers(f"{uri}/health"))
         killer = Killer(killed, seed=releases)

@@ -29,6 +29,16 @@ _NO_BY_ITSELF = re.compile(r"(?i)(?:^|\boh )no\b(?=[,.!;]|\s*$| thank)")
 _SENTENCE_END = frozenset(".!?:;\n")
 _LONGEST_GAP = 8
 _TOWARDS = frozenset({"to", "into"})
+_ADDRESSED = re.compile(
+    r"\s*(?:hi|hello|hey|dear|greetings|(?:good )?(?:morning|afternoon|evening|day))\b(?: [^\W\d_]+){0,3}\s?[,!:\n]",
+    re.IGNORECASE,
+)
+_SIGNED = re.compile(
+    r"(?<=[.!?\n])\s*"
+    r"(?:(?:(?:many )?thanks|thank you)[,!.]?|(?:(?:kind|best|warm) regards|best wishes|best|cheers|sincerely),)"
+    r"\s+[^\W\d_]+(?: [^\W\d_]+)?[.!]?\s*$",
+    re.IGNORECASE,
+)
 _CAPITAL_ANYWAY = frozenset({"i", "im", "ive", "id", "ill", "asap", "ok"})
 
 
@@ -53,7 +63,7 @@ class Reading(Struct, frozen=True):
 @lru_cache(maxsize=2048)
 def read(text: str) -> Reading:
     plain = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
-    plain = _PRICE.sub(r"\2 \1 ", plain)
+    plain = _PRICE.sub(r"\2 \1 ", _without_courtesies(plain))
     found = [(match.group(), match.start()) for match in _TOKEN.finditer(plain)]
     said = [_word(token) for token, _ in found]
     counted = [_counts(word) for word in said]
@@ -74,6 +84,13 @@ def read(text: str) -> Reading:
         known=frozenset(words).union(stems),
         ways=_ways(words, empty),
     )
+
+
+def _without_courtesies(plain: str) -> str:
+    """Who is greeted at the start and who signs at the end are no part of the question."""
+    addressed = _ADDRESSED.match(plain)
+    rest = _SIGNED.sub("", plain[addressed.end() :] if addressed else plain)
+    return rest if rest.strip() else plain
 
 
 @lru_cache(maxsize=20_000)
