@@ -19,6 +19,7 @@ COLOURS = ("#7f7f7f", "#1b7837", "#2166ac", "#b2182b", "#762a83", "#e08214", "#0
 """The baseline is grey."""
 _POINTS = 400
 _MOST_SEGMENTS = 12
+_LONGEST_NAME = 48
 _SHORTEST = 60.0
 """Seconds that an epoch is drawn at least."""
 
@@ -72,7 +73,7 @@ def _beliefs(axes: "Axes", found: Found) -> None:
 
 
 def _by_segment(axes: "Axes", found: Found, segments: Sequence[tuple[str, Any]], known: int) -> None:
-    names = [name for name, _ in segments]
+    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name, _ in segments]
     left = np.zeros(len(names))
     for place in range(len(found.shown.versions)):
         widths = np.array([weights[place] for _, weights in segments]) / BASIS * 100.0

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.prompts.splits import Policy
+from gateway.prompts.splits import MAX_TRAIT, Policy
 from tasks.experiments.business import worth
 from tasks.experiments.plots import overview
 from tasks.experiments.view import arm_rows, as_plain, headline, segment_rows
@@ -64,4 +64,12 @@ def test_an_arm_is_worth_what_the_declared_values_say(small_yard: Yard) -> None:
 def test_a_picture_takes_what_callers_say_as_it_stands(small_yard: Yard, plan: str) -> None:
     trial = Trial(small_yard, Policy.CONTEXTUAL, ["1.0.0", "1.1.0"], options={"context_keys": ("plan",)})
     trial.play(1, 60, opposed, traits=[{"plan": plan}, {"plan": "free"}])
+    assert overview(found_now(small_yard.engine, small_yard.clock, trial.row.id)).startswith(PNG)
+
+
+@pytest.mark.filterwarnings("error:constrained_layout:UserWarning")
+def test_a_picture_has_room_beside_long_names(small_yard: Yard) -> None:
+    keys = ("plan", "language", "team")
+    trial = Trial(small_yard, Policy.CONTEXTUAL, ["1.0.0", "1.1.0"], options={"context_keys": keys})
+    trial.play(1, 60, opposed, traits=[dict.fromkeys(keys, "%" * MAX_TRAIT), {"plan": "free"}])
     assert overview(found_now(small_yard.engine, small_yard.clock, trial.row.id)).startswith(PNG)
