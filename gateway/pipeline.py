@@ -260,8 +260,8 @@ class Pipeline:
         if trail.left is not None:
             flight, trail.left = trail.left, None
             self._sharing.when_landed(flight, trail, lambda: self._failed(trail, error))
-        elif isinstance(error, RateLimited | BudgetExhausted):
-            self._recorder.refused(trail.call, error)
+        elif isinstance(error, RateLimited | BudgetExhausted) and not (trail.costs or trail.call.fell_back_from):
+            self._recorder.refused(trail.call, error)  # nothing has happened yet
         else:
             self._recorder.failed(trail, _known(error), self._since(trail))
             if isinstance(error, ProviderError) and not error.fall_back:  # the request was refused, for what it says
@@ -273,13 +273,15 @@ class Pipeline:
             self.mirroring.begin(trail.came, mirror)
 
     async def _ask_candidate(self, call: Call) -> None:
-        """A mirrored call. Recorded, unless there is no money for it; raises what went wrong with it."""
+        """A mirrored call. Recorded, unless there is no money for any of it; raises what went wrong with it."""
         trail = Trail(call=call, begun=self._clock.monotonic())
         try:
             trail.call = self._prepare(call)
             found = await self._look_up(trail)
             self._finish(trail, await self._sharing.whole(trail), trail.layer, found.reason)
-        except (RateLimited, BudgetExhausted):
+        except (RateLimited, BudgetExhausted) as error:
+            if trail.costs:
+                self._failed(trail, error)
             raise
         except Exception as error:
             self._failed(trail, error)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ from gateway.types import (
     RoutingTable,
     Variable,
 )
-from tests.gateway.test_pipeline import NEXT, VERSION, World, ask, pipeline, reply
+from tests.gateway.test_pipeline import NEXT, VERSION, World, ask, pipeline, reply, wants
 
 MIRROR = Mirror(version=NEXT, share=10_000, release="rel_1", salt="s")
 LIVE = ask(user="ada", key_id="key_1", limits=KeyLimits(requests_per_minute=1, daily_budget_usd=0.5))
@@ -184,6 +185,21 @@ async def test_what_the_cache_answered_or_a_fallback_said_is_not_mirrored() -> N
     await answering.mirroring.settle()
     assert [one.call_id for one in world.asked] == ["call_1", "call_3"]
     assert len(world.mirrored) == 1
+
+
+async def test_what_the_candidate_cost_before_its_money_was_spent_is_in_the_ledger() -> None:
+    class Purse(TwoSided):
+        async def reserve(self, call: Call) -> str:
+            if call.origin is Origin.MIRROR and self.mirrored:
+                raise BudgetExhausted("the day's money is spent")
+            return await super().reserve(call)
+
+    world = Purse(wants("clock"))
+    answering = pipeline(world, table(structs.replace(MIRROR, version=structs.replace(NEXT, tools=("clock",)))))
+    await answering.answer(LIVE)
+    await answering.mirroring.settle()
+    assert [kind for kind, _ in world.records] == ["answered", "failed"]
+    assert (world.trails[0].call.origin, world.trails[0].cost().usd) == (Origin.MIRROR, Decimal("0.5"))
 
 
 @pytest.mark.parametrize(("tool", "asked"), [("dice", 0), ("clock", 1)])

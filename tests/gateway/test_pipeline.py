@@ -20,6 +20,7 @@ from gateway.cache.leases import Taken
 from gateway.clock import ManualClock
 from gateway.dialogue import MAX_TOOL_ROUNDS, Dialogue
 from gateway.errors import (
+    BudgetExhausted,
     ChainExhausted,
     DocumentsChanging,
     InvalidRequest,
@@ -1064,3 +1065,41 @@ async def test_who_wants_the_whole_does_not_fail_with_a_stream_that_it_joined() 
         await stream
     assert {(await one).reply.text for one in whole} == {"Thirty days."}
     assert len(world.asked) == 2
+
+
+class Purse(World):
+    """Has money for the first trip to the providers alone."""
+
+    async def reserve(self, call: Call) -> str:
+        if self.money:
+            raise BudgetExhausted("the day's money is spent", retry_after=3600)
+        return await super().reserve(call)
+
+
+async def test_what_was_paid_before_the_money_was_spent_is_in_the_ledger() -> None:
+    """A round of tools, and then no money for the next."""
+    world = Purse(replies=[wants("lookup")])
+    with pytest.raises(BudgetExhausted):
+        await pipeline(world, TOOLED_TABLE).answer(ask())
+    assert world.records == [("failed", "budget_exhausted")]
+    assert world.trails[0].cost().usd == Decimal("0.5")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_an_arm_that_failed_has_failed_although_there_is_no_money_for_the_baseline(streaming: bool) -> None:
+    world = Purse(replies=[ProviderRejectedRequest("no")], fail_at_once=True)
+    route = Route(
+        tenant="acme",
+        prompt="help",
+        arms=(Arm(STABLE, VERSION, 1), Arm("1.1.0", NEXT, 9_999)),
+        experiment="exp_1",
+        policy="ab",
+        salt="s",
+        fall_back=True,
+    )
+    answering = pipeline(world, RoutingTable(1, (route,)))
+    asked = anext(answering.stream(ask(user="ada"))) if streaming else answering.answer(ask(user="ada"))
+    with pytest.raises(BudgetExhausted):
+        await asked
+    assert world.records == [("failed", "budget_exhausted")]
+    assert world.trails[0].call.fell_back_from == "1.1.0"
