@@ -290,7 +290,7 @@ def lay_semantic(
 def compose(settings: Settings, *, clock: Clock | None = None, role: str = "gateway") -> Gateway:
     """Put the online path together. Opens no connection yet; the spool's directory is made."""
     clock = clock or SystemClock()
-    entropy = random.SystemRandom()
+    entropy = random.Random(os.urandom(32))  # noqa: S311 (jitter and samples, no secrets; a system call a draw is dear)
     instance = f"{role}-{socket.gethostname()}-{os.getpid()}-{new_id('i', clock)[-6:]}"
     engine = make_engine(settings.sql_url, settings.sql)
     cache_redis = connect(

@@ -414,7 +414,9 @@ class Reply(Struct, frozen=True, kw_only=True):
 
     @property
     def fell_back(self) -> bool:
-        return any(a.provider != self.provider or a.model != self.model for a in self.attempts)
+        return bool(self.attempts) and any(
+            one.provider != self.provider or one.model != self.model for one in self.attempts
+        )
 
 
 class Completion(Struct, frozen=True, kw_only=True):

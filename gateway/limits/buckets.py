@@ -152,7 +152,7 @@ def taken(reply: Sequence[Any]) -> Taken:
     wait, which, *rest = reply
     if wait:
         return Taken(int(wait) / _MICROSECONDS, int(which) - 1)
-    return Taken(0.0, 0, tuple(_text(one) for one in rest[::2]), tuple(int(one) for one in rest[1::2]))
+    return Taken(0.0, 0, tuple(map(_text, rest[::2])), tuple(map(int, rest[1::2])))
 
 
 def moment(now: Callable[[], float] | None) -> int:
