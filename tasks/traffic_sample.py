@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import select, true
 
+from gateway.ledger.records import NOT_CACHED
 from gateway.ledger.reports import CHAT
 from gateway.settings import Settings
 from gateway.storage.engine import reading
@@ -25,6 +26,7 @@ MOST_CALLS = 50_000
 def sample_traffic(settings: Settings, version: PromptVersion, traffic: TrafficSpec, now: float) -> list[GoldenItem]:
     """Distinct questions that live users asked this prompt, whichever version answered; without references.
 
+    What its caller kept away from caches is left out: the gate's own calls are cached, unless the version is personal.
     Raises StorageUnavailable.
     """
     if not traffic.sample:
@@ -39,6 +41,7 @@ def sample_traffic(settings: Settings, version: PromptVersion, traffic: TrafficS
             CallRow.origin == Origin.LIVE.value,
             CHAT,
             CallRow.variables.is_not(None),
+            true() if version.personal else CallRow.cache_reason != NOT_CACHED,
         )
         .order_by(CallRow.started_at.desc(), CallRow.id.desc())
         .limit(MOST_CALLS)

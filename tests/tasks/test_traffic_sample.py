@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from gateway.ledger.records import NOT_CACHED
 from gateway.settings import Settings
 from gateway.types import ModelRef, PromptVersion, Variable
 from tasks.specs.model import TrafficSpec
@@ -68,6 +70,7 @@ def test_only_live_calls_of_this_prompt_within_the_window(settings: Settings, le
         row("e", "another prompt", prompt="other"),
         row("f", "another tenant", tenant="other"),
         row("g", "an embedding", kind="embedding"),
+        row("h", "kept away from caches", cache_reason=NOT_CACHED),
     )
     version = PromptVersion(
         tenant="acme",
@@ -82,3 +85,5 @@ def test_only_live_calls_of_this_prompt_within_the_window(settings: Settings, le
     assert sorted(questions(found)) == ["failed too", "live"]
     assert all(row.reference == "" for row in found)
     assert sample_traffic.fn(settings, version, TrafficSpec(), NOW + 1) == []
+    personal = msgspec.structs.replace(version, personal=True)  # the gate's own calls are kept nowhere either
+    assert "kept away from caches" in questions(sample_traffic.fn(settings, personal, TrafficSpec(sample=10), NOW + 1))
