@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from rich.console import Console
@@ -96,7 +96,9 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], out: Console) -> None:
 def _table(columns: Sequence[str]) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, justify="left" if column in _LEFT else "right")
+        whole = column == "id"  # the other commands need all of it
+        justify: Literal["left", "right"] = "left" if column in _LEFT else "right"
+        table.add_column(column, justify=justify, no_wrap=whole, min_width=30 if whole else None)
     return table
 
 

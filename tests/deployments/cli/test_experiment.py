@@ -46,6 +46,7 @@ def test_an_ab_test_from_start_to_stop(promptyard: Promptyard, three_versions: E
     read = promptyard("experiment", "status", made["id"])
     assert "1.1.0" in read.stdout
     assert "no complete block of users yet" in read.stdout
+    assert made["id"] in promptyard("experiment", "status").stdout  # whole, to be copied from 80 columns
     stopped = promptyard("experiment", "stop", made["id"], "--by", "Ada", "--reason", "enough")
     assert "1.0.0 serves every user" in stopped.stdout
     (ended,) = json.loads(promptyard("experiment", "status", "--json").stdout)
