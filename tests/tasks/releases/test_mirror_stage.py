@@ -225,7 +225,7 @@ def test_a_sealed_mirror_replays(yard: Yard) -> None:
         ("update calls set answer='Ninety.' where id='live-fine-2'", "its live answer is not what it was"),
         ("update calls set cost_usd=9 where id='live-fine-1'", "its live cost usd is not what it was"),
         ("update calls set status='ok' where id='mirror-bad-3'", "mirror-bad-3: its status is not what it was"),
-        ("update calls set user='somebody' where id='live-bad-3'", "its user is not what it was"),
+        ("update calls set \"user\"='somebody' where id='live-bad-3'", "its user is not what it was"),
         ("delete from calls where id='live-bad-3'", "mirror-bad-3 is not in the ledger any more"),
         ("update release_steps set reason='fine' where kind='refused'", "step 4 of the release is not what it was"),
         ("delete from release_looks where kind='mirror' and seq=1", "is not in the ledger any more"),
