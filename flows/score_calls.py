@@ -9,7 +9,7 @@ from blocks.workspace import load_workspace
 from gateway.clock import SystemClock
 from gateway.storage.models import CallRow
 from tasks.artifacts import table
-from tasks.scoring import Scored, sample, score_version
+from tasks.scoring import Scored, sample, score_prompt
 
 
 class ScoreRequest(BaseModel):
@@ -24,11 +24,12 @@ def score_calls(request: ScoreRequest | None = None) -> list[Scored]:
     """Both arms alike: the evidence sample first. Needs the ledger's content; without it there is nothing to score."""
     request = request or ScoreRequest()
     settings, clock = load_workspace().settings, SystemClock()
-    calls = sorted(sample(settings, clock.now() - 60 * request.minutes, request.limit), key=_scope)
+    found = sample(settings, clock.now() - 60 * request.minutes, request.limit)
+    calls = sorted((call for call in found if call.version), key=_scope)
     scored = [
-        score_version(settings, clock, tenant, prompt, version, list(rows))
-        for (tenant, prompt, version), rows in groupby(calls, key=_scope)
-        if version
+        one
+        for (tenant, prompt), rows in groupby(calls, key=_scope)
+        for one in score_prompt(settings, clock, tenant, prompt, list(rows))
     ]
     table(
         "scores",
@@ -47,5 +48,5 @@ def score_calls(request: ScoreRequest | None = None) -> list[Scored]:
     return scored
 
 
-def _scope(call: CallRow) -> tuple[str, str, str]:
-    return call.tenant, call.prompt, call.version
+def _scope(call: CallRow) -> tuple[str, str]:
+    return call.tenant, call.prompt

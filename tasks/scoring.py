@@ -1,5 +1,6 @@
 """Scores of live answers: a sample, equal in both arms, judged against the documents that grounded it."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,12 +49,47 @@ def sample(settings: Settings, since: float, limit: int) -> list[CallRow]:
     return [call for call in found if call.layer == Layer.NONE]
 
 
-@step("score version")
-def score_version(
-    settings: Settings, clock: Clock, tenant: str, prompt: str, version: str, calls: Sequence[CallRow]
-) -> Scored:
-    """Judge the calls of one version and keep the scores. A call that cannot be judged stays without a score."""
+@step("score prompt")
+def score_prompt(settings: Settings, clock: Clock, tenant: str, prompt: str, calls: Sequence[CallRow]) -> list[Scored]:
+    """Judge calls of one prompt, version by version, and keep the scores. A call that cannot be judged stays without.
+
+    The scores of all versions appear together, under one time: where a release's deadline falls between two passes,
+    it finds as many of one arm's as of the other's.
+    """
     engine = engine_of(settings)
+    by_version: dict[str, list[CallRow]] = defaultdict(list)
+    for call in calls:
+        by_version[call.version].append(call)
+    judged = [_judge_version(settings, engine, tenant, prompt, *one) for one in sorted(by_version.items())]
+    now = clock.now()
+    rows = [
+        row
+        for one in judged
+        for call, judgement in zip(one.calls, one.judgements, strict=True)
+        for row in score_rows(call, judgement, one.spec, now, one.judged_by)
+    ]
+    with writing(engine) as session:
+        insert_missing(session, ScoreRow, rows)
+    return [one.scored(tenant, prompt) for one in judged]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    version: str
+    spec: PromptSpec
+    judged_by: str
+    calls: Sequence[CallRow]
+    judgements: Sequence[Judgement]
+
+    def scored(self, tenant: str, prompt: str) -> Scored:
+        known = [one.score for one in self.judgements if one.score is not None]
+        mean = sum(known) / len(known) if known else None
+        return Scored(tenant, prompt, self.version, len(self.calls), mean, len(self.calls) - len(known))
+
+
+def _judge_version(
+    settings: Settings, engine: Engine, tenant: str, prompt: str, version: str, calls: Sequence[CallRow]
+) -> _Judged:
     spec = PromptSpec.model_validate(store.get_version(engine, tenant, prompt, version).spec)
     by, background = judge_of(engine, tenant, prompt, version, spec)
     verdicts = [
@@ -61,17 +97,7 @@ def score_version(
         for call in calls
     ]
     judgements = judge(settings, tenant, by.model, by.criteria, verdicts, background)
-    now, judged_by = clock.now(), judge_version(by.model, by.criteria, background.pack_size)
-    rows = [
-        row
-        for call, judgement in zip(calls, judgements, strict=True)
-        for row in score_rows(call, judgement, spec, now, judged_by)
-    ]
-    with writing(engine) as session:
-        insert_missing(session, ScoreRow, rows)
-    known = [one.score for one in judgements if one.score is not None]
-    mean = sum(known) / len(known) if known else None
-    return Scored(tenant, prompt, version, len(calls), mean, len(calls) - len(known))
+    return _Judged(version, spec, judge_version(by.model, by.criteria, background.pack_size), calls, judgements)
 
 
 def judge_of(

@@ -168,7 +168,7 @@ class ReleaseStand:
         return scored
 
     def _score(self, calls: Sequence[CallRow]) -> int:
-        """As ``score_version`` does, of one version."""
+        """As ``score_prompt`` does, of one version."""
         engine, (prompt, version) = self.here.engine, (calls[0].prompt, calls[0].version)
         spec = PromptSpec.model_validate(store.get_version(engine, TENANT, prompt, version).spec)
         by, background = judge_of(engine, TENANT, prompt, version, spec)

@@ -140,6 +140,22 @@ def test_new_answers_are_judged_once_against_what_grounded_them(world: World) ->
     assert score_calls() == []
 
 
+def test_the_scores_of_both_arms_appear_together(world: World) -> None:
+    """A release's deadline that falls into a pass finds both arms' scores or neither's."""
+    world.serve(world.spec("ramp"))
+    release = world.release(world.spec("ramp", version="1.3.0"))
+    with writing(world.engine) as session:
+        session.add_all([call("of-stable"), call("of-canary", version="1.3.0")])
+    scored = score_calls()
+    assert sorted((one.version, one.calls) for one in scored if one.prompt == "ramp") == [("1.0.0", 1), ("1.3.0", 1)]
+    with reading(world.engine) as session:
+        rows = session.query(ScoreRow).filter(ScoreRow.call_id.in_(["of-stable", "of-canary"])).all()
+    assert {row.call_id for row in rows} == {"of-stable", "of-canary"}
+    assert len({row.scored_at for row in rows}) == 1
+    store.roll_back(world.engine, SystemClock(), tenant="acme", prompt="ramp")
+    assert store.get_release(world.engine, release.id).stage == Stage.ROLLED_BACK
+
+
 def test_frequent_questions_are_warm_before_users_ask(world: World) -> None:
     world.serve(world.spec("ramp"))
     with writing(world.engine) as session:
