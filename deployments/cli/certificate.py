@@ -74,8 +74,8 @@ def _in_words(again: "Replay") -> str:
     ]
     if again.holds:
         lines.append(
-            f"The replay holds: {len(again.verdicts)} verdicts at {again.looks} looks over {again.calls} calls come out"
-            f" the same{' and the release is sealed' if again.sealed else ' (the release is not sealed yet)'}."
+            f"The replay holds: all verdicts come out the same ({len(again.verdicts)}, of {again.looks} looks over"
+            f" {again.calls} calls); the release is {'sealed' if again.sealed else 'not sealed yet'}."
         )
     else:
         lines.append(f"The replay FAILS. First difference: {again.difference}.")
@@ -97,7 +97,7 @@ def _print(record: dict[str, Any]) -> None:
     facts.add_column(overflow="fold")
     approvals = [f"{'approved' if one['approved'] else 'rejected'} by {one['by']}" for one in record["approvals"]]
     again = evidence["replay"]
-    held = f"holds, {again['verdicts']} verdicts" if again["holds"] else f"FAILS: {again['first_difference']}"
+    held = f"holds; verdicts: {again['verdicts']}" if again["holds"] else f"FAILS: {again['first_difference']}"
     for name, value in (
         ("release", release["id"]),
         ("before", release["baseline"] or "nothing: the first version"),

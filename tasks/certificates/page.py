@@ -274,7 +274,7 @@ def _evidence(evidence: Mapping[str, Any]) -> str:
     again = evidence["replay"]
     held = (
         f"Every decision was taken again from the ledger's rows when this page was made, and came out the same"
-        f" ({again['verdicts']} verdicts)."
+        f" (verdicts: {again['verdicts']})."
         if again["holds"]
         else f"The ledger does not hold what was decided on any more. First difference: {again['first_difference']}."
     )
