@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -63,11 +64,11 @@ def print_list(rows: Sequence[ExperimentRow], *, as_json: bool) -> None:
     if not rows:
         out.print("No experiment yet. 'promptyard experiment start PROMPT --policy ab --arm ... --arm ...' begins one.")
         return
-    table = _table(["id", "prompt", "policy", "stage", "arms", "started"])
+    table = _table(["id", "prompt", "policy", "stage", "arms"])
     for row in rows:
-        arms = ", ".join(f"{arm['version']} {arm['weight'] / 100:g} %" for arm in row.arms)
-        started = f"{datetime.fromtimestamp(row.started_at):%m-%d %H:%M}"
-        table.add_row(row.id, row.prompt, row.policy, row.stage, arms, started)
+        arms = "\n".join(f"{arm['version']} {arm['weight'] / 100:g} %" for arm in row.arms)
+        started = f"since {datetime.fromtimestamp(row.started_at):%m-%d %H:%M}"
+        table.add_row(f"{row.id}\n[dim]{started}[/]", escape(row.prompt), row.policy, row.stage, arms)
     out.print(table)
 
 
@@ -98,7 +99,7 @@ def _table(columns: Sequence[str]) -> Table:
     for column in columns:
         whole = column == "id"  # the other commands need all of it
         justify: Literal["left", "right"] = "left" if column in _LEFT else "right"
-        table.add_column(column, justify=justify, no_wrap=whole, min_width=30 if whole else None)
+        table.add_column(column, justify=justify, no_wrap=whole, min_width=30 if whole else None, overflow="fold")
     return table
 
 

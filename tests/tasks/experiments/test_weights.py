@@ -80,7 +80,7 @@ def test_an_arm_whose_answers_fail_gets_nobody(small_yard: Yard, policy: Policy)
     assert (row.stage, trial.route().arms[2].weight) == ("open", 0)
     before = advance(small_yard.engine, small_yard.clock, trial.row.id).found.look
     assert before.arms[2].excluded
-    assert before.arms[2].estimate.upper < 1.0
+    assert 0.0 < before.arms[2].estimate.mean < 0.9  # what failed is worth nothing
 
 
 @pytest.mark.parametrize(
