@@ -279,12 +279,9 @@ class Pipeline:
             trail.call = self._prepare(call)
             found = await self._look_up(trail)
             self._finish(trail, await self._sharing.whole(trail), trail.layer, found.reason)
-        except (RateLimited, BudgetExhausted) as error:
-            if trail.costs:
-                self._failed(trail, error)
-            raise
         except Exception as error:
-            self._failed(trail, error)
+            if trail.costs or not isinstance(error, RateLimited | BudgetExhausted):
+                self._failed(trail, error)
             raise
         except asyncio.CancelledError:
             self._failed(trail, ClientGone("the mirrored call took too long, or the gateway stops"))

@@ -102,15 +102,14 @@ class LlmClient:
         return self.run(self._complete_all(calls, in_flight))
 
     def settle(self, within: float = 5.0) -> None:
-        """Wait until what was answered is in the cache, where it is kept after its caller has it; at most ``within``
-        seconds."""
+        """Wait, for ``within`` seconds at most, until what was answered is kept: its callers have it before."""
 
         async def wait() -> None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within):
                     await self.gateway.pipeline.settle()
 
-        self.run(wait(), patience=within + PATIENCE)
+        self.run(wait(), patience=2 * within)
 
     async def _complete_in_batches(
         self, calls: Sequence[LlmCall], in_flight: int, background: BackgroundSpec

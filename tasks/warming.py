@@ -170,8 +170,10 @@ def _ask_again(
 ) -> None:
     """What was answered now, as its next user will be."""
     fresh = [place for place, row in enumerate(rows) if row["state"] == ANSWERED]
+    if not fresh:
+        return
     client(settings).settle()
-    again = complete.fn(settings, [_call(version, questions[place]) for place in fresh]) if fresh else []
+    again = complete.fn(settings, [_call(version, questions[place]) for place in fresh])
     for place, result in zip(fresh, again, strict=True):
         if result.answer is not None and result.answer.layer is not Layer.NONE:
             rows[place]["warm ms"] = result.answer.latency_ms

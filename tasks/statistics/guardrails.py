@@ -113,7 +113,7 @@ class GuardrailEvidence:
     def missing_in_words(self) -> str:
         return (
             f"{self.metric} is missing unequally: {self.missing_canary} canary and {self.missing_stable} stable users"
-            " in blocks have no value (what judges it failed there, or was late), so the arms cannot be compared on it"
+            " in blocks have no value, so the arms cannot be compared on it"
         )
 
 
