@@ -11,33 +11,36 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from gateway.start import uncollected
 
-from gateway import compose as composition
-from gateway import logs, pricing
-from gateway.api import (
-    calls,
-    completion,
-    conversations,
-    documents,
-    embeddings,
-    feedback,
-    health,
-    jobs,
-    messages,
-    models,
-    prompts,
-    responses,
-    tools,
-)
-from gateway.api.chat import chat_completions
-from gateway.api.serving import Answering
-from gateway.errors import PromptyardError
-from gateway.settings import Settings
+with uncollected():
+    from fastapi import FastAPI
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+    from starlette.routing import Route
+    from starlette.types import Receive, Scope, Send
+
+    from gateway import compose as composition
+    from gateway import logs, pricing
+    from gateway.api import (
+        calls,
+        completion,
+        conversations,
+        documents,
+        embeddings,
+        feedback,
+        health,
+        jobs,
+        messages,
+        models,
+        prompts,
+        responses,
+        tools,
+    )
+    from gateway.api.chat import chat_completions
+    from gateway.api.serving import Answering
+    from gateway.errors import PromptyardError
+    from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
