@@ -28,12 +28,17 @@ socket.socket.connect = socket.socket.connect_ex = refuse
 socket.create_connection = socket.getaddrinfo = refuse
 for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+print(json.dumps(sorted(sys.modules)))
 """
 
 
 def imported_by(directory: Path, *modules: str) -> set[str]:
-    """Top-level packages in ``sys.modules`` after a new process, offline in ``directory``, has imported ``modules``."""
+    """The top-level packages of ``imported_names``."""
+    return {name.partition(".")[0] for name in imported_names(directory, *modules)}
+
+
+def imported_names(directory: Path, *modules: str) -> set[str]:
+    """What is in ``sys.modules`` after a new process, offline in ``directory``, has imported ``modules``."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(directory), "PYTHONPATH": str(ROOT), "TMPDIR": str(directory)}
     done = subprocess.run(
         [sys.executable, "-c", _WATCHED_IMPORT, json.dumps(modules)],
@@ -60,6 +65,14 @@ def test_the_online_path_brings_nothing_of_the_control_plane(tmp_path: Path) -> 
     assert {"gateway", "fastapi", "sqlalchemy"} <= brought
     assert not brought & {"prefect", "mlflow", "evidently", "pandas", "scipy", "matplotlib", "infra", "tests"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_flows_of_every_minute_start_without_what_few_of_their_runs_need(tmp_path: Path) -> None:
+    """Each run is a new process: an import of theirs is paid three times a minute, all day."""
+    names = imported_names(tmp_path, "flows.score_calls", "flows.advance_canaries", "flows.advance_experiments")
+    heavy = {"mlflow", "evidently", "pandas", "matplotlib", "scipy.stats", "openai", "anthropic", "fastapi"}
+    assert {"prefect", "scipy.special"} <= names
+    assert not names & heavy
 
 
 def test_importing_does_no_input_or_output(tmp_path: Path) -> None:

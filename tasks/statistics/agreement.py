@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from tasks.statistics.semantic_threshold import clopper_pearson_lower, clopper_pearson_upper
 
@@ -79,7 +79,7 @@ def kappa(pairs: Sequence[tuple[L, L]], confidence: float = CONFIDENCE) -> Inter
         counts[place[label], place[judged]] += 1.0
     value = _kappa(counts / counts.sum())
     smooth = counts + 0.5
-    spread = float(norm.ppf((1.0 + confidence) / 2.0)) * _error(smooth / smooth.sum(), len(pairs))
+    spread = float(ndtri((1.0 + confidence) / 2.0)) * _error(smooth / smooth.sum(), len(pairs))
     middle = _kappa(smooth / smooth.sum())
     return Interval(value, max(-1.0, min(value, middle - spread)), min(1.0, max(value, middle + spread)), len(pairs))
 

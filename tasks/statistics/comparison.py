@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.special import ndtr, ndtri
 
 from tasks.statistics.eprocess import FloatArray
 
@@ -83,9 +83,9 @@ def _accelerated(values: FloatArray, alpha: float) -> float:
     if variance <= 0.0:
         return alpha
     acceleration = float((deviations**3).mean()) / variance**1.5 / (6.0 * math.sqrt(values.size))
-    z = acceleration + float(norm.ppf(alpha))
+    z = acceleration + float(ndtri(alpha))
     # Beyond 1/acceleration the formula turns round; so skewed a sample says next to nothing about its tail.
-    return float(norm.cdf(acceleration + z / (1.0 - acceleration * z))) if acceleration * z < 1.0 else 0.0
+    return float(ndtr(acceleration + z / (1.0 - acceleration * z))) if acceleration * z < 1.0 else 0.0
 
 
 def _resampled_means(values: FloatArray, rng: np.random.Generator, resamples: int) -> FloatArray:
@@ -104,6 +104,8 @@ def mcnemar_worse(fell: int, rose: int) -> float:
     """
     if fell + rose == 0:
         return 1.0
+    from scipy.stats import binomtest  # takes seconds: the flows of every minute import this module too
+
     return float(binomtest(fell, fell + rose, 0.5, alternative="greater").pvalue)
 
 
@@ -123,5 +125,5 @@ def items_needed(mean: float, sd: float, margin: float, alpha: float) -> int | N
     room = mean + margin
     if room <= 0.0:
         return None
-    z = float(norm.ppf(1.0 - alpha) + norm.ppf(POWER_FOR_ESTIMATES))
+    z = float(ndtri(1.0 - alpha) + ndtri(POWER_FOR_ESTIMATES))
     return max(fewest_items(margin, alpha) + 1, math.ceil((z * sd / room) ** 2))

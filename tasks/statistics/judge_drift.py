@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scipy.stats import binomtest
-
 ALPHA = 0.01
 """Of one look; looked at daily, a steady judge is called drifting once in a hundred days at most."""
 TOLERANCE = 0.02
@@ -45,6 +43,8 @@ def decide_judge_drift(then: Sequence[float], now: Sequence[float | None], *, al
 
     Raises ValueError for lists of different lengths.
     """
+    from scipy.stats import binomtest  # takes seconds, which importing this must not
+
     changes = [new - old for old, new in zip(then, now, strict=True) if new is not None]
     unread = len(then) - len(changes)
     up, down = sum(change > _SAME for change in changes), sum(change < -_SAME for change in changes)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 Floats = NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def clopper_pearson_lower(count: float, of: float, confidence: float) -> float:
 def _uppers(counts: Floats, of: Floats, confidence: float) -> Floats:
     # Effective sizes carry rounding errors: a count that is all of them, but for these, leaves no room above.
     rest = of - counts
-    bounds = beta.ppf(confidence, counts + 1.0, np.maximum(rest, _ROUNDING))
+    bounds = betaincinv(counts + 1.0, np.maximum(rest, _ROUNDING), confidence)
     return np.where(rest <= _ROUNDING, 1.0, bounds)
 
 
