@@ -1,5 +1,6 @@
 """Every minute: one idempotent step of each open release, then what verdicts owe and what is no longer warm.
 
+Open experiments have their step in the same run: each run is a new Python, which takes seconds to import what it needs.
 Never sleeps, holds no state, may be killed anywhere.
 """
 
@@ -11,6 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from blocks.workspace import load_workspace
+from flows.advance_experiments import advance_experiments
 from flows.warm_cache import WarmRequest, warm_cache
 from gateway.clock import Clock, SystemClock
 from gateway.settings import Settings
@@ -18,6 +20,7 @@ from gateway.storage.models import ReleaseRow
 from tasks.alerts import alert
 from tasks.artifacts import artifact_key, drawing, table
 from tasks.certificates.pictures import picture, worth_drawing
+from tasks.experimenting import experiments_wait
 from tasks.mirroring import judge_mirrored
 from tasks.releases.judged import judged_rows
 from tasks.releases.mirror_view import mirror_rows
@@ -39,8 +42,16 @@ from tasks.warm_marks import Cause, due_warm_ups
 
 @flow(name="advance_canaries", persist_result=False)
 def advance_canaries() -> list[Release]:
-    """Promote, hold or roll back by the evidence so far, then make every projection agree with the ledger."""
-    return advance_all(load_workspace().settings, SystemClock())
+    """Promote, hold or roll back by the evidence so far, then make every projection agree with the ledger.
+
+    Experiments that are open, or of whose end nobody was told, follow in a run of their own within this one.
+    """
+    settings, clock = load_workspace().settings, SystemClock()
+    try:
+        return advance_all(settings, clock)
+    finally:  # what holds up releases is no reason to hold up experiments
+        if experiments_wait(settings, clock):
+            advance_experiments()
 
 
 def advance_all(settings: Settings, clock: Clock) -> list[Release]:

@@ -1,6 +1,7 @@
-"""Every minute: one idempotent step of each open experiment: other weights, an end, or nothing.
+"""One idempotent step of each open experiment: other weights, an end, or nothing.
 
-Never sleeps, holds no state, may be killed anywhere. ``advance_canaries`` repairs what a killed run did not push.
+``advance_canaries`` runs it every minute, and repairs what a killed run did not push. Never sleeps, holds no state, may
+be killed anywhere.
 """
 
 from dataclasses import dataclass

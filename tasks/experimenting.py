@@ -30,6 +30,11 @@ def list_open(settings: Settings) -> list[ExperimentRow]:
         return store.list_open(session)
 
 
+def experiments_wait(settings: Settings, clock: Clock) -> bool:
+    """Whether there is anything to do for experiments."""
+    return bool(list_open.fn(settings) or untold.fn(settings, clock))
+
+
 @step("advance experiment")
 def advance(settings: Settings, clock: Clock, experiment_id: str) -> Stepped:
     """One step of one experiment, its table pushed; what it then looks like is in it."""

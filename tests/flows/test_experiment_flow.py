@@ -18,10 +18,11 @@ from gateway.prompts.splits import Policy, choose
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import CallRow, ExperimentRow, ScoreRow
 from gateway.types import Route, RoutingTable
+from tasks.experimenting import list_open
 from tasks.experiments.history import steps_of
 from tasks.experiments.options import ExperimentOptions
 from tasks.experiments.promotion import promote
-from tasks.experiments.weights import start_experiment
+from tasks.experiments.weights import start_experiment, stop_experiment
 from tasks.releases.evidence import QUALITY
 from tests.flows.conftest import World
 
@@ -165,3 +166,37 @@ def test_one_that_cannot_be_looked_at_holds_up_no_other(world: World) -> None:
         assert session.get_one(ExperimentRow, sound).stage == "finished"
         assert steps_of(session, sound)[-1].kind == "told", "and people were told"
         assert session.get_one(ExperimentRow, broken).stage == "open"
+
+
+def test_experiments_have_their_step_in_the_run_of_releases(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds up releases does not hold them up; once nothing is left to do or tell, there is no run for them."""
+    for left_over in list_open.fn(world.settings):
+        stop_experiment(world.engine, SystemClock(), left_over.id, "another test's")
+    world.serve(world.spec("joined"))
+    register_prompt(RegisterRequest(path=world.spec("joined", version="1.1.0")))
+    row, _ = start_experiment(
+        world.engine,
+        SystemClock(),
+        tenant="acme",
+        prompt="joined",
+        policy=Policy.AB,
+        versions=["1.0.0", "1.1.0"],
+        shares=[1, 1],
+        options=ExperimentOptions(window=60, scoring_grace=10, max_days=1),
+    )
+    with writing(world.engine) as session:
+        steps_of(session, row.id)[0].at -= 2 * 86_400
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("releases cannot be advanced")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("flows.advance_canaries.advance_all", refuse)
+        with pytest.raises(RuntimeError, match="cannot be advanced"):
+            advance_canaries()
+    with reading(world.engine) as session:
+        assert session.get_one(ExperimentRow, row.id).stage == "finished"
+        assert steps_of(session, row.id)[-1].kind == "told"
+
+    monkeypatch.setattr("flows.advance_canaries.advance_experiments", refuse)
+    advance_canaries()
