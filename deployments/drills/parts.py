@@ -85,7 +85,9 @@ class OwnConnections:
     def ask(self, *command: Argument) -> "asyncio.Future[Any]":
         return asyncio.ensure_future(self._ask(*command))
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> "asyncio.Future[Any]":
+    def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, hurried: bool = True
+    ) -> "asyncio.Future[Any]":
         return self.ask("EVAL", script.text, len(keys), *keys, *args)
 
     async def _ask(self, *command: Argument) -> Any:

@@ -138,13 +138,19 @@ class Buckets:
         return self._scripts.run(TAKE, [bucket.key for bucket in buckets], args)
 
     def correct(
-        self, buckets: Sequence[Bucket], changes: Sequence[int], busy: Sequence[str], used: Sequence[int]
+        self,
+        buckets: Sequence[Bucket],
+        changes: Sequence[int],
+        busy: Sequence[str],
+        used: Sequence[int],
+        *,
+        hurried: bool = True,
     ) -> Awaitable[Any]:
         """What was taken turned out to be more (``changes`` > 0) or less; the result is the usage of this minute."""
         args: list[str | int | float] = [moment(self._now)]
         for bucket, change, period, counted in zip(buckets, changes, busy, used, strict=True):
             args += (bucket.limit, change, period, counted)
-        return self._scripts.run(CORRECT, [bucket.key for bucket in buckets], args)
+        return self._scripts.run(CORRECT, [bucket.key for bucket in buckets], args, hurried=hurried)
 
 
 def taken(reply: Sequence[Any]) -> Taken:

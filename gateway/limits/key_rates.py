@@ -71,9 +71,9 @@ class KeyRates:
         return None
 
     def correct(self, tokens: Tokens, used: int) -> None:
-        """Replace the estimate by what was used; only once. Under way when it returns: nobody has to wait for it."""
+        """Replace the estimate by what was used; only once. Nobody has to wait for it: the answer goes first."""
         estimate = tokens.estimate if tokens.busy else 0
-        trip = self._buckets.correct((tokens.bucket,), (used - estimate,), (tokens.busy,), (used,))
+        trip = self._buckets.correct((tokens.bucket,), (used - estimate,), (tokens.busy,), (used,), hurried=False)
         asyncio.ensure_future(trip).add_done_callback(partial(self._corrected, tokens))
 
     def _corrected(self, tokens: Tokens, trip: "asyncio.Future[Any]") -> None:

@@ -12,9 +12,12 @@ from gateway.storage.redis_line import Script
 class Scripts(Protocol):
     """Runs Lua scripts in the state Redis, each atomically; ``storage.line`` does."""
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[str | int | float]) -> Awaitable[Any]:
+    def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[str | int | float], *, hurried: bool = True
+    ) -> Awaitable[Any]:
         """The command is under way when this returns, before anybody awaits it, and goes on if nobody ever does.
 
+        One that is not ``hurried`` may leave some milliseconds later, but before what is run after it.
         Awaiting raises one of ``REDIS_TROUBLE`` within a bounded time when Redis is down, slow or full.
         """
         ...

@@ -73,10 +73,10 @@ class ClusterLine:
         key = command[1] if len(command) > 1 else b""
         return self._set_out(key, lambda line: line.ask(*command), command)
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Future:
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, hurried: bool = True) -> Future:
         """As ``ask``, for a script with at least one key; one that a node does not know yet is sent along."""
         command = ("EVAL", script.text, len(keys), *keys, *args)
-        return self._set_out(keys[0], lambda line: line.run(script, keys, args), command)
+        return self._set_out(keys[0], lambda line: line.run(script, keys, args, hurried=hurried), command)
 
     def _set_out(self, key: Argument, by: Callable[[RedisLine], Future], command: Sequence[Argument]) -> Future:
         answer: Future = asyncio.get_running_loop().create_future()

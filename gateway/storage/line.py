@@ -16,12 +16,15 @@ class Line(Protocol):
     """For one event loop. What is asked is under way when these return.
 
     The replies raise one of ``REDIS_TROUBLE``, within the line's time-out; the errors of Redis are among them. A
-    command's first argument is its key, and all keys of a script share a hash tag.
+    command's first argument is its key, and all keys of a script share a hash tag. What is not ``hurried`` may leave a
+    little later, but never after what is asked after it.
     """
 
     def ask(self, *command: Argument) -> "asyncio.Future[Any]": ...
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> "asyncio.Future[Any]": ...
+    def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, hurried: bool = True
+    ) -> "asyncio.Future[Any]": ...
 
 
 def line_for(redis: Redis, *, timeout: float) -> Line:

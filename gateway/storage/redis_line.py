@@ -22,6 +22,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from gateway.storage.redis_store import REDIS_TROUBLE
 
 MAX_WAITING = 10_000
+UNHURRIED = 0.003
+"""Seconds for which a command that nobody waits for looks for company."""
 
 Argument = bytes | str | int | float
 
@@ -66,21 +68,33 @@ class RedisLine:
         """The reply to come. It raises one of ``REDIS_TROUBLE``; an error that Redis replies with is among them."""
         return self._put(command, None)
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> "asyncio.Future[Any]":
-        """As ``ask``, for a script; one that the server has forgotten is sent along in a second exchange."""
-        return self._put(("EVALSHA", script.sha, len(keys), *keys, *args), script)
+    def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Argument], *, hurried: bool = True
+    ) -> "asyncio.Future[Any]":
+        """As ``ask``, for a script; one that the server has forgotten is sent along in a second exchange.
 
-    def _put(self, command: Sequence[Argument], script: Script | None) -> "asyncio.Future[Any]":
+        One that is not ``hurried`` goes with the next command that is, before it, or after ``UNHURRIED`` seconds: to
+        wake a server that sleeps costs as much as all else about a command, and an answer may be on its way.
+        """
+        return self._put(("EVALSHA", script.sha, len(keys), *keys, *args), script, hurried)
+
+    def _put(self, command: Sequence[Argument], script: Script | None, hurried: bool = True) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         if len(self._waiting) + (len(self._wire.sent) if self._wire else 0) >= MAX_WAITING:
             answer.set_exception(RedisConnectionError("too many commands wait for Redis"))
             return answer
         self._waiting.append(_Asked(command, answer, script))
-        if not self._scheduled:
+        if not hurried:
+            loop.call_later(UNHURRIED, self._depart_at_last)
+        elif not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._depart)
         return answer
+
+    def _depart_at_last(self) -> None:
+        if self._waiting:
+            self._depart()
 
     def _depart(self) -> None:
         self._scheduled = False

@@ -124,7 +124,9 @@ class HeldLine:
     def ask(self, *command: Any) -> "asyncio.Future[Any]":
         return self._server.do(*command)
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> "asyncio.Future[Any]":
+    def run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Any], *, hurried: bool = True
+    ) -> "asyncio.Future[Any]":
         return self._server.run(script.text, keys, args)
 
 

@@ -108,6 +108,26 @@ async def test_replies_come_in_order_whatever_was_asked_when(line: RedisLine) ->
     assert await asyncio.gather(*replies) == [b"%d" % n for n in range(50)]
 
 
+async def test_what_is_not_hurried_goes_with_the_next_command_and_before_it(
+    line: RedisLine, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.storage.redis_line.UNHURRIED", 60.0)
+    append = Script("return redis.call('RPUSH', KEYS[1], ARGV[1])")
+    await line.run(append, ["order"], ["0"])
+    later = line.run(append, ["order"], ["later"], hurried=False)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await redis.lrange("order", 0, -1) == [b"0"], "nobody waits for it"
+    assert await line.ask("LRANGE", "order", 0, -1) == [b"0", b"later"]
+    assert later.done()
+
+
+async def test_what_is_not_hurried_goes_alone_if_nothing_follows(line: RedisLine) -> None:
+    append = Script("return redis.call('RPUSH', KEYS[1], ARGV[1])")
+    alone = [line.run(append, ["alone"], [n], hurried=False) for n in range(3)]
+    assert await asyncio.gather(*alone) == [1, 2, 3]
+
+
 async def test_a_script_keeps_its_place_in_the_line_also_the_first_time(line: RedisLine, redis: Redis) -> None:
     await redis.script_flush()
     line.run(Script("return redis.call('SET', KEYS[1], ARGV[1])"), ["place"], ["by the script"])
