@@ -32,6 +32,10 @@ def traffic(
     duration: Annotated[float, typer.Option("--duration", help="Stop after so many seconds; 0: never.")] = 0.0,
     pool: Annotated[Path | None, typer.Option("--pool", help="JSON lines; by default the prompt's own.")] = None,
     user_prefix: Annotated[str, typer.Option("--user-prefix", help="What the users' names begin with.")] = "user-",
+    context: Annotated[
+        list[str] | None,
+        typer.Option("--context", help="What users say about themselves, for contextual experiments: plan=free,pro"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
     """Ask questions as users would, rate some of the answers, report rates, latencies, hits and versions.
@@ -47,7 +51,7 @@ def traffic(
     from deployments.cli.release_watch import ReleaseWatch
     from deployments.cli.release_watch import as_json as release_as_json
     from deployments.cli.traffic_view import TrafficView, print_report
-    from deployments.traffic.plan import TrafficPlan, read_pool
+    from deployments.traffic.plan import TrafficPlan, read_contexts, read_pool
 
     home, settings = stack_home(), connected_settings()
     plan = TrafficPlan(
@@ -63,6 +67,7 @@ def traffic(
         rate=rate,
         duration=duration,
         user_prefix=user_prefix,
+        contexts=read_contexts(context or ()),
     )
     with open_gateway(home, settings) as gateway:
         gateway.call("GET", "v1", "prompts", prompt)  # no gateway, no such prompt: said once, not once a request

@@ -3,7 +3,7 @@
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class TrafficPlan:
     """The same plan plays the same calls. Raises InvalidRequest for one that cannot be played.
 
     ``rate``: calls a second in all, 0 as fast as the workers go. ``duration``: seconds after which no call begins any
-    more, 0 for no limit. ``zipf``: how popular the popular questions are.
+    more, 0 for no limit. ``zipf``: how popular the popular questions are. ``contexts``: keys that users say about
+    themselves, each with its values; who has which is drawn once for each user.
     """
 
     base_url: str
@@ -46,6 +47,7 @@ class TrafficPlan:
     zipf: float = 0.6
     timeout: float = 30.0
     pool: tuple[Question, ...] = ()
+    contexts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("requests", "users", "workers"):
@@ -71,6 +73,21 @@ class Turn:
     user: str
     question: Question
     feedback: bool
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_contexts(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """``plan=free,pro`` of each key. Raises InvalidRequest for what is not of this form, or names a key twice."""
+    contexts: dict[str, tuple[str, ...]] = {}
+    for one in given:
+        key, _, listed = one.partition("=")
+        values = tuple(value.strip() for value in listed.split(",") if value.strip())
+        if not key.strip() or not values or key.strip() in contexts:
+            raise InvalidRequest(
+                f"{one!r} names no new key with its values", hint="Such as --context plan=free,pro, once for each key."
+            )
+        contexts[key.strip()] = values
+    return contexts
 
 
 def read_pool(path: Path = DEFAULT_POOL) -> tuple[Question, ...]:
@@ -115,7 +132,15 @@ def turns(plan: TrafficPlan) -> Iterator[Turn]:
         # Each user asks twice in a row before the next one comes: people rarely ask once.
         user = f"{plan.user_prefix}{(number // 2) % plan.users}"
         question = order.choices(pool, cum_weights=cumulative)[0]
-        yield Turn(number, user, question, order.random() < plan.feedback_share)
+        yield Turn(number, user, question, order.random() < plan.feedback_share, _context_of(user, plan))
+
+
+def _context_of(user: str, plan: TrafficPlan) -> dict[str, str]:
+    """A user says the same of himself each time."""
+    return {
+        key: random.Random(f"{plan.seed}/{key}/{user}").choice(values)  # noqa: S311 - a game, not a secret
+        for key, values in plan.contexts.items()
+    }
 
 
 def popularity(size: int, exponent: float) -> Sequence[float]:

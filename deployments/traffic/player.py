@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
-from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, OpenAIError
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncOpenAI,
+    DefaultAioHttpClient,
+    OpenAIError,
+    omit,
+)
 
 from deployments.traffic.plan import TrafficPlan, Turn, turns
 from deployments.traffic.report import Outcome, TrafficReport, is_right
@@ -94,6 +102,7 @@ async def _ask(client: AsyncOpenAI, plan: TrafficPlan, turn: Turn) -> tuple[Outc
             model=f"prompt:{plan.prompt}",
             messages=[],
             user=turn.user,
+            metadata=dict(turn.context) or omit,
             extra_body={"variables": {plan.variable: question.text}},
         )
     except APIStatusError as error:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.traffic.plan import Question, TrafficPlan, read_pool, turns
+from deployments.traffic.plan import Question, TrafficPlan, read_contexts, read_pool, turns
 from gateway.errors import InvalidRequest
 
 POOL = tuple(Question(f"q{number}", f"Question {number}?") for number in range(50))
@@ -84,3 +84,20 @@ def test_the_pool_that_comes_along_has_every_kind() -> None:
     kinds = Counter(question.kind for question in read_pool())
     assert sum(kinds.values()) >= 1_000
     assert set(kinds) == {"plain", "paraphrase", "chatty", "typo", "multi_part", "unanswerable"}
+
+
+def test_a_user_says_the_same_of_himself_each_time_and_users_differ() -> None:
+    contexts = read_contexts(["plan=free, pro", "language=de,en,fr"])
+    assert contexts == {"plan": ("free", "pro"), "language": ("de", "en", "fr")}
+    said: dict[str, set[tuple[str, str]]] = {}
+    for turn in turns(plan(requests=600, users=60, contexts=contexts)):
+        said.setdefault(turn.user, set()).add((turn.context["plan"], turn.context["language"]))
+    assert all(len(one) == 1 for one in said.values())
+    assert len(set().union(*said.values())) == 6
+    assert {len(turn.context) for turn in turns(plan(requests=5))} == {0}
+
+
+@pytest.mark.parametrize("given", [["plan"], ["=free"], ["plan="], ["plan=,"], ["plan=free", "plan=pro"]])
+def test_a_context_that_says_nothing_is_refused(given: list[str]) -> None:
+    with pytest.raises(InvalidRequest, match="no new key"):
+        read_contexts(given)

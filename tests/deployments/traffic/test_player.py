@@ -29,6 +29,14 @@ async def test_every_turn_is_asked_as_an_application_would() -> None:
     assert 1 < gateway.most_in_flight <= 4
 
 
+async def test_users_say_who_they_are_where_the_plan_says_so() -> None:
+    async with serve(ScriptedGateway()) as gateway:
+        wanted = plan(gateway, requests=20, workers=1, contexts={"plan": ("free", "pro")})
+        await play(wanted)
+        await play(plan(gateway, requests=1))
+    assert [body.get("metadata") for body in gateway.asked] == [*(turn.context for turn in turns(wanted)), None]
+
+
 async def test_one_worker_asks_in_the_order_of_the_plan() -> None:
     async with serve(ScriptedGateway()) as gateway:
         wanted = plan(gateway, requests=30, users=5, workers=1, seed=3)
