@@ -18,6 +18,7 @@ from gateway.storage.engine import reading
 from gateway.storage.models import CallRow, ScoreRow
 
 __all__ = [
+    "MOST_ROUTED",
     "ExperimentCall",
     "FrequentQuestion",
     "ReleaseCall",
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 _SOURCES = ("assertion", "judge", "feedback")
+
+MOST_ROUTED = 200_000
+"""Calls of one release or experiment that are looked at: its first ones."""
 
 
 class ReleaseCall(Struct, frozen=True, kw_only=True):
@@ -106,14 +110,14 @@ def calls_between(
 
 
 def release_calls(
-    engine: Engine, release_id: str, *, sources: Sequence[str] = _SOURCES, limit: int = 200_000
+    engine: Engine, release_id: str, *, sources: Sequence[str] = _SOURCES, limit: int = MOST_ROUTED
 ) -> list[ReleaseCall]:
     """All live calls that a release routed, oldest first. ``sources``: whose scores count, the first one wins."""
     return _scored_calls(engine, ReleaseCall, CallRow.release_id == release_id, sources, limit)
 
 
 def experiment_calls(
-    engine: Engine, experiment_id: str, *, sources: Sequence[str] = _SOURCES, limit: int = 200_000
+    engine: Engine, experiment_id: str, *, sources: Sequence[str] = _SOURCES, limit: int = MOST_ROUTED
 ) -> list[ExperimentCall]:
     """All live calls that an experiment routed, as ``release_calls`` of a release."""
     return _scored_calls(engine, ExperimentCall, CallRow.experiment == experiment_id, sources, limit)

@@ -5,10 +5,11 @@ A bandit's weights say what pays for now; only a claim that is valid at every lo
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateway.ledger.queries import MOST_ROUTED
 from gateway.prompts.splits import BASIS, Policy
 from tasks.experiments.evidence import Gathered, Plan, Unit, gather
 from tasks.experiments.standing import Shown, Standing, standing_of
@@ -78,6 +79,9 @@ def look_at(shown: Shown) -> Look:
     overall, by_segment = _allocations(shown, scored, eligible)
     arms = tuple(_report(shown, gathered, scored, arm, standings.get(arm), arm in out) for arm in range(len(eligible)))
     move = _move(shown, standings, out, overall, by_segment, len(scored))
+    if move.kind == "hold" and len(shown.calls) >= MOST_ROUTED:
+        full = f"it has all the {MOST_ROUTED:,} calls that are looked at: promote an arm, or stop it and begin anew"
+        move = replace(move, reason=f"{move.reason}; {full}")
     return Look(gathered, arms, overall, by_segment, len(scored), move)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from gateway.clock import Clock
-from gateway.ledger.queries import release_calls
+from gateway.ledger.queries import MOST_ROUTED, release_calls
 from gateway.storage.engine import reading
 from gateway.storage.models import CallRow, ReleaseRow
 from gateway.types import Origin, RoutingTable
@@ -33,6 +33,7 @@ SCORE_SOURCES = ("judge", "assertion")
 TESTING = (Origin.GATE.value, Origin.JUDGE.value, Origin.MIRROR.value)
 # A run that died between opening a release and its verdict must not keep the prompt closed for ever.
 GATING_PATIENCE = 3600.0
+_FULL = f"it has all the {MOST_ROUTED:,} calls that are looked at, and is decided by these or not at all"
 OWED_BY: Mapping[Stage, Owed] = {
     Stage.PROMOTED: Owed.WARM,
     Stage.ROLLED_BACK: Owed.ALERT,
@@ -124,7 +125,7 @@ def _advance_canary(engine: Engine, clock: Clock, release: ReleaseRow) -> StepRe
     look = look_at(shown, policy)
     move, evidence = look.move, look.evidence()
     if move.kind == "held" and not look.fresh:
-        return StepReport(release, move, evidence)
+        return StepReport(release, move, evidence, note=_FULL if len(shown.calls) >= MOST_ROUTED else "")
     if values:
         evidence["business"] = business(shown, values, release_id=release.id, stage=move.stage)
     if known := calibration_of(release.policy):

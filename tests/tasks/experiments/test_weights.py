@@ -48,6 +48,16 @@ def test_a_step_without_enough_new_outcomes_changes_nothing_however_often_it_run
     assert kinds(trial) == ["started", "reweighted"]
 
 
+def test_an_experiment_with_more_calls_than_are_looked_at_says_so(
+    small_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial(small_yard, Policy.BANDIT, ["1.0.0", "1.1.0"], options={"batch": 50})
+    trial.arrive(20, EQUAL)
+    assert "looked at" not in advance(small_yard.engine, small_yard.clock, trial.row.id).note
+    monkeypatch.setattr("tasks.experiments.look.MOST_ROUTED", 20)
+    assert "20 calls that are looked at" in advance(small_yard.engine, small_yard.clock, trial.row.id).note
+
+
 @pytest.mark.parametrize("policy", [Policy.BANDIT, Policy.AB])
 def test_of_two_steps_with_the_same_view_one_acts(small_yard: Yard, policy: Policy) -> None:
     trial = Trial(small_yard, policy, ["1.0.0", "1.1.0"], options={"max_days": 0.001})
