@@ -13,6 +13,9 @@ from gateway.types import NO_LIMITS, CacheMode, Call, Mirror, Origin
 
 MOST_RUNNING = 4
 MOST_WAITING = 32
+MOST_RUNNING_EACH = 3
+MOST_WAITING_EACH = 24
+"""Of one prompt: a candidate that hangs leaves places to the candidates of others."""
 TIME_OUT = 75.0
 """Seconds for one call: more than the longest time-out of a prompt, with its documents and tools."""
 PAUSE = 30.0
@@ -61,8 +64,8 @@ def mirrored(live: Call, mirror: Mirror, clock: Clock) -> Call:
 
 
 class Mirroring:
-    """For one event loop: at most ``most_running`` calls at a time and ``most_waiting`` behind them; what is more is
-    left out. ``begin`` returns at once and never raises.
+    """For one event loop: at most ``most_running`` calls at a time and ``most_waiting`` behind them, of one prompt
+    somewhat fewer; what is more is left out. ``begin`` returns at once and never raises.
     """
 
     def __init__(
@@ -85,7 +88,8 @@ class Mirroring:
         self._most_waiting = most_waiting
         self._time_out = time_out
         self._waiting: deque[Call] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], tuple[str, ...]] = {}
+        """With the purse of each."""
         self._paused_until: dict[tuple[str, ...], float] = {}
         """By purse or provider: nobody pauses for what is another's."""
 
@@ -98,9 +102,9 @@ class Mirroring:
             return self._left_out(Outcome.PAUSED)
         if not self._may_run(call):
             return self._left_out(Outcome.TOOLS)
-        if len(self._running) < self._most_running:
+        if self._may_start(call):
             self._start(call)
-        elif len(self._waiting) < self._most_waiting:
+        elif self._may_wait(call):
             self._waiting.append(call)
         else:
             return self._left_out(Outcome.FULL)
@@ -127,15 +131,25 @@ class Mirroring:
         self._count(why)
         return False
 
+    def _may_start(self, call: Call) -> bool:
+        of_its_own = sum(purse == _purse(call) for purse in self._running.values())
+        return len(self._running) < self._most_running and of_its_own < MOST_RUNNING_EACH
+
+    def _may_wait(self, call: Call) -> bool:
+        of_its_own = sum(_purse(one) == _purse(call) for one in self._waiting)
+        return len(self._waiting) < self._most_waiting and of_its_own < MOST_WAITING_EACH
+
     def _start(self, call: Call) -> None:
         task = asyncio.create_task(self._run(call), name="mirror")
-        self._running.add(task)  # the loop itself holds tasks only weakly
+        self._running[task] = _purse(call)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
-        if self._waiting:
-            self._start(self._waiting.popleft())
+        del self._running[task]
+        following = next((call for call in self._waiting if self._may_start(call)), None)
+        if following is not None:
+            self._waiting.remove(following)
+            self._start(following)
 
     async def _run(self, call: Call) -> None:
         self._count(await self._outcome(call))

@@ -17,7 +17,7 @@ from gateway.errors import (
     ProviderRejectedRequest,
 )
 from gateway.ledger.records import call_record
-from gateway.mirroring import PAUSE, Mirroring, mirrored
+from gateway.mirroring import MOST_RUNNING_EACH, MOST_WAITING_EACH, PAUSE, Mirroring, mirrored
 from gateway.prompts.mirrors import Mirrors, drawn
 from gateway.prompts.router import Router
 from gateway.types import (
@@ -239,6 +239,29 @@ async def test_the_queue_is_bounded_and_what_is_too_much_is_counted() -> None:
     go.set()
     await mirrors.settle()
     assert (counted, most) == ({"full": 5, "answered": 5}, 2)
+
+
+async def test_a_candidate_that_hangs_leaves_places_to_those_of_others() -> None:
+    asked: list[str] = []
+    go = asyncio.Event()
+
+    async def make(call: Call) -> None:
+        asked.append(call.prompt)
+        if call.prompt == LIVE.prompt:
+            await go.wait()
+
+    counted: Counter[str] = Counter()
+    mirrors = mirroring(make, counted)
+    hanging = [mirrors.begin(structs.replace(LIVE, id=f"call_{number}"), MIRROR) for number in range(40)]
+    assert sum(hanging) == MOST_RUNNING_EACH + MOST_WAITING_EACH
+    for number in range(5):
+        assert mirrors.begin(structs.replace(LIVE, id=f"other_{number}", prompt="another"), ANOTHER)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert Counter(asked) == {LIVE.prompt: MOST_RUNNING_EACH, "another": 5}
+    go.set()
+    await mirrors.settle()
+    assert counted == {"answered": MOST_RUNNING_EACH + MOST_WAITING_EACH + 5, "full": 40 - sum(hanging)}
 
 
 async def test_a_call_that_takes_too_long_is_given_up() -> None:
