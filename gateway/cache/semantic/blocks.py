@@ -1,7 +1,9 @@
 """Vectors side by side, in blocks: numpy searches an open block; a full one may become a graph (HNSW).
 
 A graph takes seconds to build; nothing can be taken out of it, and nobody may search it while it grows. So blocks are
-sealed whole, once, and the open one stays a matrix.
+sealed whole, once, and the open one stays a matrix. A sealed block joins the graph of the one before it, up to
+``JOINED`` of them: a copy of that graph grows, and takes its place. One graph of 100,000 vectors is searched in a tenth
+of the time of five (0.16 ms instead of 1.7), as a search takes the same few steps in each.
 
 Reading a matrix of 10,000 × 384 numbers takes a millisecond, whatever is computed. So each vector has a *sketch* of 64
 numbers beside it, its projection on a fixed random subspace, which keeps inner products up to a small error (Johnson
@@ -11,18 +13,18 @@ and Lindenstrauss 1984): all sketches are read, and only the vectors of the most
 
 import functools
 import importlib.util
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.cache.semantic.items import Vector
 
-if TYPE_CHECKING:
-    import faiss
-
 BLOCK = 20_000
 """Vectors of a block; up to here numpy is about as fast as a graph."""
+
+JOINED = 3
+"""Blocks of a graph at most. What is forgotten of it stays in memory until all of it is forgotten."""
 
 _SMALLEST = 64
 _NEIGHBOURS = 16  # links of a vector in the graph; twice as many on its lowest level
@@ -39,9 +41,19 @@ Nearest = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 class Graph(Protocol):
-    """An immutable index of one block."""
+    """An immutable index of one block, or of several in their order."""
 
-    def nearest(self, vector: Vector, count: int) -> Nearest: ...
+    def nearest(self, vector: Vector, count: int, first: int) -> Nearest:
+        """Rows before ``first`` are not found."""
+        ...
+
+
+class BuildGraph(Protocol):
+    """Slow; called in a thread."""
+
+    def __call__(self, matrix: NDArray[np.float32], before: Graph | None) -> Graph:
+        """Of these vectors, behind those of the graph ``before``, which stays as it is."""
+        ...
 
 
 class Block:
@@ -50,6 +62,8 @@ class Block:
     def __init__(self, capacity: int = BLOCK) -> None:
         self.capacity = capacity
         self.count = 0
+        self.first = 0
+        """The row that what is not forgotten begins with."""
         self.graph: Graph | None = None
         self.texts: list[str | None] = []
         self.ends: list[float] = []
@@ -62,6 +76,11 @@ class Block:
     @property
     def full(self) -> bool:
         return self.count >= self.capacity
+
+    @property
+    def room(self) -> int:
+        """Rows that are or may be taken, without those that are forgotten."""
+        return max(self.count, self.capacity) - self.first
 
     @property
     def matrix(self) -> NDArray[np.float32]:
@@ -99,18 +118,42 @@ class Block:
         self.graph = graph
         self._matrix = self._sketches = np.zeros((0, 0), dtype=np.float32)
 
+    def join(self, other: "Block", graph: Graph) -> int:
+        """Take in another block; ``graph`` has the vectors of both. Returns the row that the other's begin with."""
+        begin = self.count
+        self.graph = graph
+        self.texts += other.texts
+        self.ends += other.ends
+        self.answers += other.answers
+        self.count += other.count
+        return begin
+
+    def forget(self, rows: int) -> list[str]:
+        """Forget that many of the oldest rows; returns their texts."""
+        end = min(self.first + rows, self.count)
+        gone = [text for text in self.texts[self.first : end] if text is not None]
+        self.texts[self.first : end] = [None] * (end - self.first)
+        self.first = end
+        return gone
+
     def view(self) -> "View":
         """What a search needs, unmoved by what comes after."""
-        return View(self, self.graph, self.matrix, self._sketches[: self.count])
+        return View(self, self.graph, self.matrix, self._sketches[: self.count], self.first)
 
 
 class View:
     """A block as it was when it was asked for; may be searched in another thread."""
 
     def __init__(
-        self, block: Block, graph: Graph | None, matrix: NDArray[np.float32], sketches: NDArray[np.float32]
+        self,
+        block: Block,
+        graph: Graph | None,
+        matrix: NDArray[np.float32],
+        sketches: NDArray[np.float32],
+        first: int,
     ) -> None:
         self.block = block
+        self._first = first
         self._graph = graph
         self._matrix = matrix
         self._sketches = sketches
@@ -125,7 +168,7 @@ class View:
 
     def nearest(self, vector: Vector, count: int) -> Nearest:
         if self._graph is not None:
-            return self._graph.nearest(vector, count)
+            return self._graph.nearest(vector, count, self._first)
         if not len(self._sketches):
             scores = self._matrix @ vector
             rows = _highest(scores, count)
@@ -163,23 +206,37 @@ def graphs_available() -> bool:
     return importlib.util.find_spec("faiss") is not None
 
 
-def build_graph(matrix: NDArray[np.float32]) -> Graph:
-    """Takes some 0.2 ms a vector on one core, most of it outside of Python's lock. Needs FAISS."""
+def build_graph(matrix: NDArray[np.float32], before: Graph | None) -> Graph:
+    """Takes some 0.3 ms a vector on one core, most of it outside of Python's lock. Needs FAISS."""
     import faiss
 
     faiss.omp_set_num_threads(1)  # beside an event loop, a search must not wait for other cores
-    index = faiss.IndexHNSWFlat(matrix.shape[1], _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = _BUILD_BREADTH
-    index.hnsw.efSearch = _SEARCH_BREADTH
+    index: Any
+    if isinstance(before, _Hnsw):
+        index = faiss.clone_index(before.index)
+    else:
+        index = faiss.IndexHNSWFlat(matrix.shape[1], _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = _BUILD_BREADTH
+        index.hnsw.efSearch = _SEARCH_BREADTH
     index.add(np.ascontiguousarray(matrix))
     return _Hnsw(index)
 
 
 class _Hnsw:
-    def __init__(self, index: "faiss.IndexHNSWFlat") -> None:
-        self._index = index
+    def __init__(self, index: Any) -> None:
+        self.index = index
 
-    def nearest(self, vector: Vector, count: int) -> Nearest:
-        scores, rows = self._index.search(vector.reshape(1, -1), count)
+    def nearest(self, vector: Vector, count: int, first: int) -> Nearest:
+        scores, rows = self.index.search(vector.reshape(1, -1), count, params=self._known_from(first))
         found = rows[0] >= 0
         return scores[0][found], rows[0][found]
+
+    def _known_from(self, first: int) -> Any:
+        """FAISS' parameters of a search that passes the rows before by; None for a search of all."""
+        if not first:
+            return None
+        import faiss
+
+        stubs_lack_it: Any = faiss
+        known = faiss.IDSelectorRange(first, self.index.ntotal)
+        return stubs_lack_it.SearchParametersHNSW(efSearch=_SEARCH_BREADTH, sel=known)

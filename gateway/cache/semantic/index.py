@@ -1,13 +1,10 @@
 """The questions of one part in memory, and the most similar ones to another."""
 
 import asyncio
-from collections.abc import Callable
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
-from gateway.cache.semantic.blocks import BLOCK, Block, Graph, View
+from gateway.cache.semantic.blocks import BLOCK, JOINED, Block, BuildGraph, Graph, View
 from gateway.cache.semantic.items import Vector
 
 MOST = 100_000
@@ -33,7 +30,7 @@ class SimilarIndex:
         *,
         block: int = BLOCK,
         most: int = MOST,
-        build: Callable[[NDArray[np.float32]], Graph] | None = None,
+        build: BuildGraph | None = None,
     ) -> None:
         self._block = block
         self._most = max(most, block)
@@ -71,7 +68,7 @@ class SimilarIndex:
         self.dimensions = len(vector)
         if not self._blocks or self._blocks[-1].full:
             self._blocks.append(Block(self._block))
-            while len(self._blocks) * self._block > self._most and len(self._blocks) > 1:
+            while sum(block.room for block in self._blocks) > self._most and len(self._blocks) > 1:
                 self._forget_oldest()
         block = self._blocks[-1]
         self._places[text] = block, block.add(text, vector, expires_at, answer)
@@ -109,24 +106,45 @@ class SimilarIndex:
             return
         self._sealing = True
         try:
-            for block in list(self._blocks):
-                if block.full and block.graph is None:
-                    block.seal(await asyncio.to_thread(self._build, block.matrix))
+            while (block := self._next_to_seal()) is not None:
+                before = self._joinable(block)
+                graph = await asyncio.to_thread(self._build, block.matrix, before.graph if before else None)
+                if before is None:
+                    block.seal(graph)
+                elif before in self._blocks and block in self._blocks:  # nothing was forgotten as a whole meanwhile
+                    self._join(before, block, graph)
         finally:
             self._sealing = False
 
     @property
     def sealable(self) -> bool:
         """Whether ``seal`` has something to do."""
-        if self._build is None or self._sealing:
-            return False
-        return any(block.full and block.graph is None for block in self._blocks)
+        return self._build is not None and not self._sealing and self._next_to_seal() is not None
+
+    def _next_to_seal(self) -> Block | None:
+        return next((block for block in self._blocks if block.full and block.graph is None), None)
+
+    def _joinable(self, block: Block) -> Block | None:
+        """The sealed block right before this one, if there is room in its graph."""
+        place = self._blocks.index(block)
+        before = self._blocks[place - 1] if place else None
+        if before is None or before.graph is None or before.count + block.count > JOINED * self._block:
+            return None
+        return before
+
+    def _join(self, before: Block, block: Block, graph: Graph) -> None:
+        begin = before.join(block, graph)
+        for row, text in enumerate(block.texts):
+            if text is not None:
+                self._places[text] = before, begin + row
+        self._blocks.remove(block)
 
     def _forget_oldest(self) -> None:
-        oldest = self._blocks.pop(0)
-        for text in oldest.texts:
-            if text is not None:
-                self._places.pop(text, None)
+        oldest = self._blocks[0]
+        for text in oldest.forget(self._block):
+            self._places.pop(text, None)
+        if oldest.first >= oldest.count:
+            del self._blocks[0]
 
 
 def _search(views: list[View], vector: Vector, count: int) -> list[tuple[float, Block, int]]:

@@ -59,6 +59,80 @@ async def test_the_oldest_block_goes_when_there_are_too_many() -> None:
     assert "10" in index
 
 
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.sampled_from(("add", "drop", "seal")), max_size=150), st.integers(0, 3), st.booleans())
+def test_what_is_forgotten_is_the_oldest_and_is_never_found(actions: list[str], seed: int, sealed: bool) -> None:
+    asyncio.run(_forget(actions, seed, sealed))
+
+
+async def _forget(actions: list[str], seed: int, sealed: bool) -> None:
+    """Blocks of 4, at most 24 questions: joined graphs of up to three blocks lose their oldest ones, one by one."""
+    draw = np.random.default_rng(seed)
+    index = SimilarIndex(block=4, most=24, build=ExactGraph if sealed else None)
+    known: list[str] = []
+    for action in actions:
+        if action == "add":
+            known.append(str(len(known)))
+            index.add(known[-1], unit(12, len(known) - 1), NOW + 1)
+        elif action == "drop" and known:
+            index.drop(known[int(draw.integers(len(known)))])
+        elif action == "seal":
+            await index.seal()
+    here = [text for text in known if text in index]
+    assert len(here) == len(index) <= 24
+    newest = known[-20:]
+    assert set(here) <= set(known[-24:])
+    for text in newest[-8:]:
+        found = [one.text for one in await index.nearest(unit(12, int(text)), 24, NOW)]
+        assert set(found) <= set(here)
+        assert (found[:1] == [text]) == (text in index)
+
+
+async def test_blocks_join_the_graph_before_them_up_to_a_bound() -> None:
+    index = SimilarIndex(block=10, most=80, build=ExactGraph)
+    for number in range(75):
+        index.add(str(number), unit(12, number), NOW + 1)
+        if number == 34:
+            await index.seal()
+            views = [block.view() for block in index._blocks]
+            assert [view.block.count for view in views] == [30, 5]
+    await index.seal()
+    assert [block.count for block in index._blocks] == [30, 30, 10, 5]
+    for number in range(75, 95):
+        index.add(str(number), unit(12, number), NOW + 1)
+    assert (index._blocks[0].first, index._blocks[0].count) == (20, 30)
+    assert "19" not in index
+    assert "20" in index
+    assert (await index.nearest(unit(12, 20), 1, NOW))[0].text == "20"
+    assert (await index.nearest(unit(12, 19), 1, NOW))[0].text != "19"
+    index.drop("25")
+    assert (await index.nearest(unit(12, 25), 1, NOW))[0].text != "25"
+
+
+async def test_a_block_that_was_sealed_alone_while_its_neighbour_was_forgotten_is_found() -> None:
+    """What joins a graph that is gone when it is ready is sealed anew."""
+    index = SimilarIndex(block=4, most=12)
+    forgotten = False
+
+    def build(matrix: Any, before: Any) -> ExactGraph:
+        nonlocal forgotten
+        if before is not None and not forgotten:
+            forgotten = True
+            for number in range(100, 108):
+                index.add(str(number), unit(12, number), NOW + 1)
+        return ExactGraph(matrix, before)
+
+    index._build = build
+    for number in range(8):
+        index.add(str(number), unit(12, number), NOW + 1)
+    await index.seal()
+    assert forgotten
+    for text in [str(number) for number in (*range(8), *range(100, 108))]:
+        if text in index:
+            assert (await index.nearest(unit(12, int(text)), 1, NOW))[0].text == text
+    assert len(index) == 12
+
+
 async def test_a_vector_of_another_model_is_passed_over() -> None:
     index = SimilarIndex()
     index.add("a", unit(12, 1), NOW + 1)
@@ -70,8 +144,8 @@ async def test_a_vector_of_another_model_is_passed_over() -> None:
 async def test_full_blocks_are_searched_by_their_graph_and_give_their_vectors_back() -> None:
     built: list[ExactGraph] = []
 
-    def build(matrix: Any) -> ExactGraph:
-        built.append(ExactGraph(matrix))
+    def build(matrix: Any, before: Any) -> ExactGraph:
+        built.append(ExactGraph(matrix, before))
         return built[-1]
 
     index = SimilarIndex(block=10, build=build)
@@ -83,7 +157,7 @@ async def test_full_blocks_are_searched_by_their_graph_and_give_their_vectors_ba
     assert len(built) == 2
     index.drop("3")
     found = await index.nearest(unit(12, 3), 3, NOW)
-    assert [graph.searches for graph in built] == [1, 1]
+    assert [graph.searches for graph in built] == [0, 1], "one graph has both"
     assert "3" not in [one.text for one in found]
     assert (await index.nearest(unit(12, 24), 1, NOW))[0].text == "24"
 
@@ -106,6 +180,21 @@ async def test_a_real_graph_finds_nearly_everything() -> None:
         index.add(str(number), unit(32, number), NOW + 1)
     await index.seal()
     met = [(await index.nearest(unit(32, number), 1, NOW))[0].text == str(number) for number in range(0, 4_000, 40)]
+    assert sum(met) >= 0.95 * len(met)
+
+
+@pytest.mark.skipif(not graphs_available(), reason="FAISS is not installed")
+async def test_a_real_graph_that_has_forgotten_its_oldest_finds_nearly_all_others() -> None:
+    index = SimilarIndex(block=500, most=1_500, build=build_graph)
+    for number in range(1_500):
+        index.add(str(number), unit(32, number), NOW + 1)
+    await index.seal()
+    for number in range(1_500, 2_100):
+        index.add(str(number), unit(32, number), NOW + 1)
+    assert ("999" in index, "1000" in index) == (False, True)
+    for number in range(0, 1_000, 50):
+        assert int((await index.nearest(unit(32, number), 1, NOW))[0].text) >= 1_000
+    met = [(await index.nearest(unit(32, number), 1, NOW))[0].text == str(number) for number in range(1_000, 2_100, 20)]
     assert sum(met) >= 0.95 * len(met)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.cache.semantic.blocks import Graph, Nearest
 from gateway.embedding.base import Vectors
 
 
@@ -14,17 +15,17 @@ def unit(dimensions: int, seed: int) -> NDArray[np.float32]:
 
 
 class ExactGraph:
-    """What a sealed block becomes; counts its searches."""
+    """What sealed blocks become; counts its searches."""
 
-    def __init__(self, matrix: NDArray[np.float32]) -> None:
-        self.matrix = matrix.copy()
+    def __init__(self, matrix: NDArray[np.float32], before: Graph | None = None) -> None:
+        self.matrix = np.concatenate([before.matrix, matrix]) if isinstance(before, ExactGraph) else matrix.copy()
         self.searches = 0
 
-    def nearest(self, vector: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def nearest(self, vector: NDArray[np.float32], count: int, first: int) -> Nearest:
         self.searches += 1
-        scores = self.matrix @ vector
+        scores = self.matrix[first:] @ vector
         rows = np.argsort(-scores)[:count]
-        return scores[rows], rows
+        return scores[rows], rows + first
 
 
 class WrittenEmbedder:
