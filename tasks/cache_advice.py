@@ -32,6 +32,8 @@ class AdvicePolicy:
     least_looked_at: int = 50
     """Calls below which nothing is said, unless the volume alone says it over ``least_days``."""
     least_days: float = 1.0
+    least_observed: float = 3_600.0
+    """Seconds below which nothing is said: a burst is no day."""
     little_left: float = 0.3
     """Diversity up to which the exact layer leaves too little for a semantic one."""
     semantic_pays_from: float = 0.02
@@ -151,11 +153,15 @@ def _choose(facts: PromptFacts, policy: AdvicePolicy, money: BreakEven) -> tuple
         return Kind.NONE, f"{facts.calls_a_day:.0f} calls a day are too few to repeat each other"
     if facts.looked_at < policy.least_looked_at or facts.diversity is None:
         return Kind.UNKNOWN, f"only {facts.looked_at} calls with known questions were looked at"
+    if facts.days * DAY < policy.least_observed:
+        return Kind.UNKNOWN, f"the calls are of {_time(facts.days * DAY)} only: an hour tells more of what repeats"
     if facts.freshness < policy.freshest:
         return Kind.NONE, f"an answer is right for {_time(facts.freshness)} only"
     semantic = facts.semantic_share or 0.0
     if facts.diversity > policy.most_diverse and semantic < policy.semantic_pays_from:
-        return Kind.NONE, f"{facts.diversity:.0%} of the calls ask something that nobody asked before"
+        return Kind.NONE, (
+            f"{facts.diversity:.0%} of the calls ask something that nobody asked before: too few hits for its risk"
+        )
     if _public_and_identical(facts, policy):
         return Kind.HTTP, (
             f"nobody's answer is his own, and the {_HEAD} most frequent requests are {facts.head:.0%} of all: "

@@ -32,7 +32,11 @@ def start(
     prompt: Annotated[str, typer.Argument(help="The prompt.")],
     policy: Annotated[str, typer.Option("--policy", help="ab, bandit or contextual.")],
     arm: Annotated[
-        list[str], typer.Option("--arm", help="VERSION, or VERSION=SHARE in an A/B test; the one in production too.")
+        list[str],
+        typer.Option(
+            "--arm",
+            help="VERSION; in an A/B test also VERSION=SHARE, relative to the others. The one in production too.",
+        ),
     ],
     fall_back: Annotated[
         bool, typer.Option("--fall-back", help="A/B: the baseline answers where an arm fails.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print for machines.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose prompt; PROMPTYARD_TENANT by default.")]
 
-EXIT = {"promoted": 0, "canary": 0, "awaiting_approval": 0, "refused": 2, "inconclusive": 2}
+EXIT = {"promoted": 0, "mirror": 0, "canary": 0, "awaiting_approval": 0, "refused": 2, "inconclusive": 2}
 """Exit status by the stage that a release reached; anything else is 1."""
 CONNECT, REGISTER, GATE, WARM, START, CLOSE = "connect", "register", "gate", "warm", "canary", "close"
 EXPECT = "expect"

@@ -19,7 +19,10 @@ _KEY = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 def checked_arms(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Arms as the row keeps them, the baseline first. Raises InvalidRequest."""
     if not 2 <= len(arms) <= MAX_ARMS:
-        raise InvalidRequest(f"an experiment has 2 to {MAX_ARMS} arms, not {len(arms)}")
+        raise InvalidRequest(
+            f"an experiment has 2 to {MAX_ARMS} arms, not {len(arms)}",
+            hint="The version in production is one of them; name each: --arm VERSION.",
+        )
     versions = [str(arm["version"]) for arm in arms]
     if len(set(versions)) < len(versions):
         raise InvalidRequest("the arms of an experiment are different versions")
@@ -70,11 +73,19 @@ def checked_spec(policy: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidRequest(f"there is no policy {policy!r}: {', '.join(POLICIES)}")
     keys = list(spec.get("context_keys", ()))
     if (policy == Policy.CONTEXTUAL) != bool(keys):
-        raise InvalidRequest("a contextual experiment declares context_keys, and no other does")
+        raise InvalidRequest(
+            "a contextual experiment needs keys of the callers' context, and no other takes any",
+            hint="As in: --policy contextual --context plan --context language.",
+        )
     if len(keys) > MAX_KEYS or len(set(keys)) < len(keys) or not all(_KEY.fullmatch(str(key)) for key in keys):
-        raise InvalidRequest(f"context_keys are up to {MAX_KEYS} different names of 1 to 40 of A-Z a-z 0-9 _ . -")
+        raise InvalidRequest(
+            f"context keys are up to {MAX_KEYS} different names of 1 to 40 of A-Z a-z 0-9 _ . -",
+            hint="As in: --context plan --context language.",
+        )
     if spec.get("fall_back") and policy != Policy.AB:
-        raise InvalidRequest("fall_back belongs to A/B tests: a bandit learns from its failures")
+        raise InvalidRequest(
+            "falling back belongs to A/B tests: a bandit learns from its failures", hint="Leave out --fall-back."
+        )
     share = spec.get("evidence_share", 1.0)
     if not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
         raise InvalidRequest("evidence_share lies in [0, 1]")

@@ -25,7 +25,7 @@ from tasks.statistics.claims import Claim
 
 class NotShownBetter(Conflict):
     code = "not_shown_better"
-    default_hint = "Wait for more users; or say that you want it all the same: --force --by NAME."
+    default_hint = "Say that you want it all the same: --force --by NAME."
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,14 @@ def _reason(found: Found, version: str, author: str, force: bool) -> str:
     if force:
         return f"promoted by {author} in spite of it: {says}"
     if arm.excluded or arm.standing.claim is not Claim.BETTER:
-        raise NotShownBetter(says)
+        all_the_same = "say that you want it all the same: --force --by NAME."
+        if found.row.stage != store.OPEN:
+            raise NotShownBetter(
+                says, hint=f"It has ended, and will have no more users: start it again, or {all_the_same}"
+            )
+        raise NotShownBetter(
+            says, hint=f"'promptyard experiment status {found.row.id}' says what it waits for; or {all_the_same}"
+        )
     return f"promoted{f' by {author}' if author else ''} from experiment {found.row.id}: {says}"
 
 

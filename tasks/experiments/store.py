@@ -28,12 +28,12 @@ STOPPED = "stopped"
 
 class ExperimentInProgress(Conflict):
     code = "experiment_in_progress"
-    default_hint = "Wait for it, or end it with 'promptyard experiment stop'."
+    default_hint = "Wait for it, or end it with 'promptyard experiment stop ID'."
 
 
 class ReleaseBesideExperiment(Conflict):
     code = "release_in_progress"
-    default_hint = "Wait for it, or end it with 'promptyard rollback': of both, one prompt has one at a time."
+    default_hint = "Wait for it, or end it with 'promptyard rollback PROMPT': of both, one prompt has one at a time."
 
 
 def open_experiment(
@@ -55,9 +55,16 @@ def open_experiment(
     rows = checked_arms(arms)
     current = locked_prompt(session, tenant, prompt)
     if (release := open_release_of(session, tenant, prompt)) is not None:
-        raise ReleaseBesideExperiment(f"release {release.id} of {prompt} {release.version} is {release.stage}")
+        stage = release.stage.replace("_", " ")
+        raise ReleaseBesideExperiment(
+            f"release {release.id} of {prompt} {release.version} is open ({stage})",
+            hint=f"Wait for it, or end it: 'promptyard rollback {prompt}'. One prompt has one of both at a time.",
+        )
     if (known := open_experiment_of(session, tenant, prompt)) is not None:
-        raise ExperimentInProgress(f"experiment {known.id} of {prompt} is open")
+        raise ExperimentInProgress(
+            f"experiment {known.id} of {prompt} is open",
+            hint=f"Wait for it, or end it: 'promptyard experiment stop {known.id}'.",
+        )
     bundles = [
         msgspec.convert(known_version(session, tenant, prompt, arm["version"]).bundle, PromptVersion) for arm in rows
     ]

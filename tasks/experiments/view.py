@@ -70,7 +70,15 @@ def headline(found: Found) -> str:
 
 def next_in_words(found: Found) -> str:
     """What the experiment waits for, or how it ended."""
-    return found.look.move.reason if found.row.stage == "open" else found.row.reason
+    if found.row.stage != "open":
+        return found.row.reason
+    reason = found.look.move.reason
+    compared = [arm.standing.comparison.difference for arm in found.look.arms if arm.standing is not None]
+    if any(difference is not None for difference in compared):
+        return reason
+    options = found.shown.options
+    minutes = (options.window + options.scoring_grace) / 60
+    return f"{reason} (a user is compared {minutes:.3g} minutes after the first question: --window)"
 
 
 def as_plain(found: Found, worth: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from gateway.clock import Clock
-from gateway.errors import Conflict
+from gateway.errors import Conflict, InvalidRequest
 from gateway.ledger.queries import experiment_calls
 from gateway.prompts.projection import read_routing
 from gateway.prompts.splits import Policy
@@ -64,6 +64,11 @@ def start_experiment(
 
     Raises what ``store.open_experiment`` raises.
     """
+    if policy is not Policy.AB and options.floor * len(versions) >= 1.0:
+        raise InvalidRequest(
+            f"{len(versions)} arms of at least {options.floor:.0%} each leave nothing to learn with",
+            hint=f"Less than {100 / len(versions):.3g} % each; 5 % are usual.",
+        )
     weights = basis_points([share / sum(shares) for share in shares])
     arms = [{"version": version, "weight": weight} for version, weight in zip(versions, weights, strict=True)]
     with writing(engine) as session:

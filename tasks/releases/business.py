@@ -79,14 +79,16 @@ def by_arm(calls: Iterable[ReleaseCall], resolved_from: float) -> dict[str, ArmU
 def recommendation(found: Impact, stage: Stage) -> str:
     """What a person should make of it, beside the verdict that the guardrails gave."""
     gain, loss = found.gain_per_1000_calls, found.probability_of_loss
+    earns = gain.mean >= 0
+    lower, upper = (gain.lower, gain.upper) if earns else (-gain.upper, -gain.lower)
     figures = (
-        f"{_money(abs(gain.mean))} per 1,000 calls (95 %: {_money(gain.lower)} to {_money(gain.upper)}),"
+        f"{_money(abs(gain.mean))} more per 1,000 calls (95 %: {_money(lower)} to {_money(upper)}),"
         f" {_money(abs(found.gain_per_year.mean))} a year at {found.calls_per_year / 365:,.0f} calls a day"
     )
     risk = f"the probability that it loses money is {_percent(loss)}"
     judged = "" if found.judge_corrected else " The judge's own errors are not in it: no calibration is declared."
     if loss <= UNLIKELY:
-        words = f"The new version earns {figures} more; {risk}."
+        words = f"The new version earns {figures}; {risk}."
         advice = {
             Stage.PROMOTED: " Keep it.",
             Stage.ROLLED_BACK: " A guardrail still says that it does harm: mend that, and release it again.",
@@ -98,8 +100,7 @@ def recommendation(found: Impact, stage: Stage) -> str:
             Stage.ROLLED_BACK: " Rolling it back was right in money too.",
         }.get(stage, " It is not worth promoting.")
     else:
-        more = "more" if gain.mean >= 0 else "less"
-        words = f"The new version may earn {figures} {more}; {risk}."
+        words = f"The new version may {'earn' if earns else 'cost'} {figures}; {risk}."
         advice = " Money does not settle it: go by the guardrails."
     return words + advice + judged
 

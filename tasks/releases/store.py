@@ -28,12 +28,12 @@ from tasks.releases.stages import Stage, may_go
 
 class ReleaseInProgress(Conflict):
     code = "release_in_progress"
-    default_hint = "Wait for it, or end it with 'promptyard rollback'."
+    default_hint = "Wait for it, or end it with 'promptyard rollback PROMPT'."
 
 
 class ExperimentBesideRelease(Conflict):
     code = "experiment_in_progress"
-    default_hint = "Wait for it, or end it with 'promptyard experiment stop': of both, one prompt has one at a time."
+    default_hint = "Wait for it, or end it with 'promptyard experiment stop ID': of both, one prompt has one at a time."
 
 
 class StaleRelease(Conflict):
@@ -76,6 +76,14 @@ class Step:
 
 
 # --- registration ------------------------------------------------------------------------------------------------
+
+
+def _in_progress(known: ReleaseRow) -> ReleaseInProgress:
+    stage = known.stage.replace("_", " ")
+    return ReleaseInProgress(
+        f"release {known.id} of {known.prompt} {known.version} is open ({stage})",
+        hint=f"Wait for it, or end it: 'promptyard rollback {known.prompt}'.",
+    )
 
 
 def register_version(engine: Engine, clock: Clock, row: PromptVersionRow) -> PromptVersionRow:
@@ -178,9 +186,12 @@ def open_release(
                 if known.version == version and known.stage == Stage.GATING:
                     known.flow_run = flow_run
                     return known
-                raise ReleaseInProgress(f"release {known.id} of {prompt} {known.version} is {known.stage}")
+                raise _in_progress(known)
             if (experiment := open_experiment_of(session, tenant, prompt)) is not None:
-                raise ExperimentBesideRelease(f"experiment {experiment.id} of {prompt} is open")
+                raise ExperimentBesideRelease(
+                    f"experiment {experiment.id} of {prompt} is open",
+                    hint=f"Wait for it, or end it: 'promptyard experiment stop {experiment.id}'.",
+                )
             row = _fresh(clock, release_id, current, version, policy, author)
             row.flow_run, row.salt = flow_run, salt or row.salt
             session.add(row)
@@ -211,7 +222,7 @@ def promote_outright(
     if current.production == version:
         raise Conflict(f"{prompt} {version} is in production already", hint="There is nothing to promote.")
     if (known := open_release_of(session, tenant, prompt)) is not None:
-        raise ReleaseInProgress(f"release {known.id} of {prompt} {known.version} is {known.stage}")
+        raise _in_progress(known)
     row = _fresh(clock, new_id("rel", clock), current, version, policy, author)
     session.add(row)
     session.flush()

@@ -58,6 +58,8 @@ PUBLIC: dict[str, Any] = {
         ({"personal": True}, Kind.NONE),
         ({"looked_at": 49}, Kind.UNKNOWN),
         ({"days": 0.5, "calls": 40, "looked_at": 40, "questions": 20}, Kind.UNKNOWN),
+        ({"days": 0.04, "calls": 60, "looked_at": 60, "questions": 57}, Kind.UNKNOWN),  # a burst
+        ({"days": 0.05, "calls": 60, "looked_at": 60, "questions": 57}, Kind.NONE),
         (PUBLIC, Kind.HTTP),
         (PUBLIC | {"with_user": 0.01}, Kind.IN_PROCESS),
         (PUBLIC | {"streamed": 0.01}, Kind.IN_PROCESS),

@@ -99,7 +99,7 @@ def test_advise(promptyard: Promptyard, ledger: Engine) -> None:
 def test_advise_says_what_to_do_instead(promptyard: Promptyard, ledger: Engine) -> None:
     add_calls(ledger, [f"q{number}" for number in range(100)])
     text = promptyard("cache", "advise").stdout
-    assert "no cache, because 100% of the calls ask something that nobody asked before." in text
+    assert "no cache, because 100% of the calls ask something that nobody asked before" in text
     assert "instead: A shorter prompt: 1500 tokens go in for 100 that come out" in text
 
 

@@ -81,8 +81,9 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("--policy", "ab", "--arm", "1.0.0", "--arm", "1.1.0", "--metric", ""), "metric"),
     (("--policy", "ab", "--arm", "1.0.0", "--arm", "1.1.0", "--metric", "m" * 65), "metric"),
     (("--policy", "bandit", "--arm", "1.0.0=70", "--arm", "1.1.0=30"), "sets the shares itself"),
-    (("--policy", "bandit", "--arm", "1.0.0", "--arm", "1.1.0", "--fall-back"), "fall_back belongs to A/B tests"),
-    (("--policy", "contextual", "--arm", "1.0.0", "--arm", "1.1.0"), "declares context_keys"),
+    (("--policy", "bandit", "--arm", "1.0.0", "--arm", "1.1.0", "--fall-back"), "falling back belongs to A/B tests"),
+    (("--policy", "bandit", "--arm", "1.0.0", "--arm", "1.1.0", "--floor", "50"), "leave nothing to learn with"),
+    (("--policy", "contextual", "--arm", "1.0.0", "--arm", "1.1.0"), "needs keys of the callers' context"),
 ]
 
 

@@ -113,7 +113,7 @@ def test_without_declared_values_nothing_is_said(small_yard: Yard) -> None:
 @pytest.mark.parametrize(
     ("loss", "stage", "words"),
     [
-        (0.01, Stage.PROMOTED, "earns $10.00 per 1,000 calls"),
+        (0.01, Stage.PROMOTED, "earns $10.00 more per 1,000 calls"),
         (0.01, Stage.ROLLED_BACK, "A guardrail still says that it does harm"),
         (0.01, Stage.CANARY, "worth promoting once"),
         (0.4, Stage.PROMOTED, "Money does not settle it"),
@@ -130,3 +130,27 @@ def test_words(loss: float, stage: Stage, words: str) -> None:
     said = recommendation(found, stage)
     assert words in said
     assert "no calibration is declared" in said
+
+
+@pytest.mark.parametrize(
+    ("gain", "loss", "words"),
+    [
+        ((-98.59, -286.19, 39.29), 0.93, "may cost $98.59 more per 1,000 calls (95 %: −$39.29 to $286.19)"),
+        ((-973.0, -1579.0, -251.0), 0.999, "costs $973.00 more per 1,000 calls (95 %: $251.00 to $1,579)"),
+        ((98.59, -39.29, 286.19), 0.07, "may earn $98.59 more per 1,000 calls (95 %: −$39.29 to $286.19)"),
+    ],
+)
+def test_the_figure_lies_within_its_interval(gain: tuple[float, float, float], loss: float, words: str) -> None:
+    plain = Estimate(1.0, 0.5, 1.5)
+    arm = ArmValue(9, 9, plain, 0.01, 0.1, plain, plain)
+    found = Impact(
+        arm,
+        arm,
+        Estimate(*gain),
+        Estimate(*gain),
+        loss,
+        1e6,
+        judge_corrected=True,
+        gain_spread=Spread(5.0, 15.0, (0.5, 0.5)),
+    )
+    assert words in recommendation(found, Stage.CANARY)
