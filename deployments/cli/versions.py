@@ -43,23 +43,27 @@ def versions(
     out = Console()
     print_prompts(states, out)
     if name:
-        print_history(states[0].releases, {row.version: row for row in states[0].versions}, out)
+        versions = {row.version: row for row in states[0].versions}
+        print_history(states[0].releases, versions, states[0].departures, out)
 
 
 def _state(engine: "Engine", tenant: str, prompt: str) -> "PromptState":
     from deployments.cli.versions_view import PromptState
     from gateway.ledger.reports import version_metrics
     from gateway.storage.engine import reading
+    from tasks.releases.history import departures
     from tasks.releases.rows import open_experiment_of
     from tasks.releases.store import get_prompt, list_versions, open_releases, releases_of
 
     with reading(engine) as session:
         experiment = open_experiment_of(session, tenant, prompt)
+        left = departures(session, tenant, prompt)
     return PromptState(
         prompt=get_prompt(engine, tenant, prompt),
         release=next((row for row in open_releases(engine) if (row.tenant, row.prompt) == (tenant, prompt)), None),
         versions=list_versions(engine, tenant, prompt),
         metrics={found.version: found for found in version_metrics(engine, tenant, prompt)},
         releases=releases_of(engine, tenant, prompt),
+        departures=left,
         experiment=experiment,
     )

@@ -1,7 +1,7 @@
 """How prompts and their versions look: one wide table, or two narrow ones where the terminal is."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from deployments.cli.versions_history import history_as_json
 from gateway.ledger.reports import VersionMetrics
-from gateway.storage.models import ExperimentRow, PromptRow, PromptVersionRow, ReleaseRow
+from gateway.storage.models import ExperimentRow, PromptRow, PromptVersionRow, ReleaseRow, ReleaseStepRow
 
 WIDE = 140
 QUALITY = "quality"
@@ -28,6 +28,8 @@ class PromptState:
     metrics: Mapping[str, VersionMetrics]
     releases: Sequence[ReleaseRow] = ()
     """Newest first."""
+    departures: Mapping[str, ReleaseStepRow] = field(default_factory=dict)
+    """By release, when and by whom its version was taken out of production again."""
     experiment: ExperimentRow | None = None
     """The open one."""
 
@@ -74,7 +76,7 @@ def as_json(state: PromptState) -> dict[str, Any]:
         "experiment": state.experiment
         and {"id": state.experiment.id, "policy": state.experiment.policy, "started_at": state.experiment.started_at},
         "versions": [_version_as_json(state, row) for row in state.versions],
-        "releases": history_as_json(state.releases),
+        "releases": history_as_json(state.releases, state.departures),
     }
 
 

@@ -278,7 +278,7 @@ class ReleaseStepRow(Base):
     at: Mapped[float] = mapped_column(Float)
     kind: Mapped[str] = mapped_column(String(24))
     """registered, gated, approved, mirroring, started, advanced, held, promoted, rolled_back, refused, rejected,
-    closed, settled."""
+    closed, settled, left."""
     weight: Mapped[int] = mapped_column(Integer, default=0)
     reason: Mapped[str] = mapped_column(Text, default="")
     evidence: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)

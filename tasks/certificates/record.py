@@ -12,6 +12,7 @@ from gateway.storage.models import PromptVersionRow, ReleaseRow, ReleaseStepRow
 from tasks.certificates.mirrored import last_mirror
 from tasks.certificates.promise import promise
 from tasks.releases import store
+from tasks.releases.history import LEFT
 from tasks.releases.owed import SETTLED
 from tasks.releases.replay import Replay, replay
 from tasks.releases.stages import Stage
@@ -22,6 +23,10 @@ SCHEMA = 1
 class NotFinished(Conflict):
     code = "release_not_finished"
     default_hint = "A release has a certificate once it has a verdict; 'promptyard versions NAME' follows it."
+
+
+_NOTES = (SETTLED, LEFT)
+"""Steps that tell what became of the release afterwards."""
 
 
 def certificate(engine: Engine, release_id: str) -> dict[str, Any]:
@@ -85,13 +90,13 @@ def when(at: float | None) -> str | None:
 
 
 def _by_hand(steps: Sequence[ReleaseStepRow]) -> bool:
-    last = [step for step in steps if step.kind != SETTLED][-1]
+    last = [step for step in steps if step.kind not in _NOTES][-1]
     return (last.kind == "rolled_back" and "decision" not in last.evidence) or last.kind == "rejected"
 
 
 def told_steps(steps: Sequence[ReleaseStepRow]) -> list[dict[str, Any]]:
-    """All steps but those that note a paid debt, with what each saw."""
-    return [_step(step) for step in steps if step.kind != SETTLED]
+    """All steps of the release itself, with what each saw."""
+    return [_step(step) for step in steps if step.kind not in _NOTES]
 
 
 def _step(step: ReleaseStepRow) -> dict[str, Any]:

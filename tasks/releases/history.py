@@ -1,12 +1,37 @@
-"""Which version a rollback goes back to next: the promotions of a prompt, read backwards."""
+"""The promotions of a prompt: which version a rollback goes back to next, and when one was taken back."""
 
 from collections.abc import Iterable
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from gateway.storage.models import ReleaseRow
+from gateway.storage.models import ReleaseRow, ReleaseStepRow
 from tasks.releases.stages import Stage
+
+LEFT = "left"
+"""The step of a promoted release that tells when and by whom its version was taken out of production by hand."""
+
+
+def last_promotion(session: Session, tenant: str, prompt: str, version: str) -> ReleaseRow | None:
+    """The release that brought the version into production last; locked."""
+    query = (
+        select(ReleaseRow)
+        .where(ReleaseRow.tenant == tenant, ReleaseRow.prompt == prompt, ReleaseRow.version == version)
+        .where(ReleaseRow.stage == Stage.PROMOTED.value)
+        .order_by(ReleaseRow.closed_at.desc(), ReleaseRow.id.desc())
+    )
+    return session.scalars(query.limit(1).with_for_update()).first()
+
+
+def departures(session: Session, tenant: str, prompt: str) -> dict[str, ReleaseStepRow]:
+    """By release, the last step that took its version out of production."""
+    query = (
+        select(ReleaseStepRow)
+        .join(ReleaseRow, ReleaseRow.id == ReleaseStepRow.release_id)
+        .where(ReleaseRow.tenant == tenant, ReleaseRow.prompt == prompt, ReleaseStepRow.kind == LEFT)
+        .order_by(ReleaseStepRow.seq)
+    )
+    return {step.release_id: step for step in session.scalars(query)}
 
 
 def version_before(session: Session, tenant: str, prompt: str, version: str, leaving: str) -> str:

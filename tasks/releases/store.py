@@ -21,7 +21,7 @@ from gateway.storage.engine import reading, writing
 from gateway.storage.models import ExperimentRow, PromptRow, PromptVersionRow, ReleaseRow, ReleaseStepRow
 from gateway.storage.upsert import insert_missing
 from gateway.types import RoutingTable
-from tasks.releases.history import version_before
+from tasks.releases.history import LEFT, last_promotion, version_before
 from tasks.releases.rows import known_version, locked_prompt, open_experiment_of, open_release_of
 from tasks.releases.stages import Stage, may_go
 
@@ -373,6 +373,9 @@ def roll_back(
         if target != row.production:
             known_version(session, tenant, prompt, target)
             undone.append(f"{prompt} {row.production} in production")
+            if (promotion := last_promotion(session, tenant, prompt, row.production)) is not None:
+                went = f"{prompt} went back to {target}{who}" if target else f"{prompt} went out of production{who}"
+                add_step(session, clock, promotion, Step(LEFT, went, {}))
             before = version_before(session, tenant, prompt, target, leaving=row.production)
             _set_production(row, target, clock.now(), previous=before)
             session.flush()

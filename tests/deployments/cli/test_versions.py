@@ -87,6 +87,9 @@ def test_the_history_of_one_prompt_is_on_its_screen(
     assert "4f2a9c1 " in line
     assert "1.2.0  cites its sources" in text
     assert text.count("promoted") == 2
+    store.roll_back(ledger, clock, tenant=TENANT, prompt=PROMPT, actor="Ada")
+    text = promptyard("versions", PROMPT).stdout
+    assert f"{PROMPT} went back to 1.0.0 by Ada" in next(line for line in text.splitlines() if "went back" in line)
     assert max(map(len, text.splitlines())) <= 80
     [prompt] = json.loads(promptyard("versions", PROMPT, "--json").stdout)["prompts"]
     assert [(row["version"], row["stage"]) for row in prompt["releases"]] == [

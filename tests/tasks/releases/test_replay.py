@@ -16,6 +16,7 @@ from gateway.storage.models import (
     ReleaseStepRow,
     ScoreRow,
 )
+from tasks.certificates.record import certificate
 from tasks.releases import store
 from tasks.releases.replay import replay
 from tasks.releases.sealing import PATIENCE, seal_closed
@@ -51,6 +52,9 @@ def test_a_promotion_over_several_steps_replays_on_every_database(yard: Yard) ->
     found = replay(yard.engine, release.id)
     assert (found.difference, found.sealed) == (None, True)
     assert [one.kind for one in found.verdicts].count("advanced") == 1
+    before = certificate(yard.engine, release.id)
+    store.roll_back(yard.engine, yard.clock, tenant="acme", prompt="help", actor="Ada")
+    assert certificate(yard.engine, release.id) == before, "what became of it later is no part of its evidence"
 
 
 def test_scores_and_calls_that_came_between_looks_replay(small_yard: Yard) -> None:

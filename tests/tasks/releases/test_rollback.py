@@ -34,10 +34,14 @@ def test_an_open_canary_is_closed_and_the_stable_version_serves(yard: Yard) -> N
 
 
 def test_without_an_open_release_the_previous_version_serves_again(yard: Yard) -> None:
-    yard.promote("1.0.0")
-    yard.promote("1.1.0")
+    first = yard.promote("1.0.0")
+    release = yard.promote("1.1.0")
     assert back(yard) == ("1.0.0", "help 1.1.0 in production")
     assert (yard.weights(), production(yard)) == ({"1.0.0": 10_000}, ("1.0.0", ""))
+    left = store.steps_of(yard.engine, release.id)[-1]
+    assert (left.kind, left.reason, left.at) == ("left", "help went back to 1.0.0 by somebody", yard.clock.now())
+    assert "left" not in yard.kinds(first)
+    assert yard.release(release).stage == Stage.PROMOTED, "what was decided then stays decided"
 
 
 def promote(yard: Yard, *versions: str) -> None:
