@@ -74,7 +74,7 @@ def register(settings: Settings, clock: Clock, file: SpecFile, tenant: str, auth
             bundle=msgspec.to_builtins(version),
             spec=spec.model_dump(mode="json", by_alias=True),
             source=str(file.path.resolve()),
-            git_commit=commit_of(file.path),
+            git_commit=commit_of(file.path)[:64],
             author=author or spec.author,
             changelog=spec.changelog,
             mlflow_version="",

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.storage.models import PromptVersionRow, ReleaseRow, ReleaseStepRow
+from tasks.specs.commit import CHANGED
 
 SHOWN = 12
 _COLOURS = {"promoted": "green", "rolled_back": "red", "refused": "red", "error": "red", "inconclusive": "yellow"}
@@ -55,7 +56,7 @@ def print_history(
             row.version,
             Text(row.stage.replace("_", " "), _COLOURS.get(row.stage, "")),
             f"{datetime.fromtimestamp(at):%m-%d %H:%M}",
-            (version.git_commit[:7] if version else "") or "-",
+            _short(version.git_commit) if version and version.git_commit else "-",
             row.id,
         )
         if note := _note(row, version, departures.get(row.id)):
@@ -65,6 +66,11 @@ def print_history(
         out.print(line, soft_wrap=True)
     if len(releases) > SHOWN:
         out.print(Text(f"and {len(releases) - SHOWN} earlier releases: --json lists them all", "dim"))
+
+
+def _short(commit: str) -> str:
+    """With a "+" where something was not committed."""
+    return commit[:7] + (CHANGED if commit.endswith(CHANGED) else "")
 
 
 def _note(row: ReleaseRow, version: PromptVersionRow | None, departure: ReleaseStepRow | None) -> str:

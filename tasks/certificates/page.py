@@ -9,6 +9,7 @@ from tasks.certificates.charts import E_VALUES, SHARES, WORTH, release_charts
 from tasks.certificates.drawing import Drawing
 from tasks.certificates.page_style import STYLE
 from tasks.releases.judged import judged_rows
+from tasks.specs.commit import CHANGED
 
 _STAMP = {"promoted": "good", "rolled_back": "bad", "refused": "bad", "error": "bad", "inconclusive": "open"}
 _SHOWN_HOLDS = 3
@@ -61,12 +62,19 @@ def _facts(release: Mapping[str, Any], digests: Mapping[str, str]) -> str:
         ("Author", _t(release["author"] or "–")),
         ("Change", _t(release["changelog"] or "–")),
         ("Source", _t(release["source"] or "–")),
-        ("Commit", f"<code>{_t(release['commit'] or '–')}</code>"),
+        ("Commit", _commit(release["commit"])),
         ("Opened", _t(release["opened_at"])),
         ("Closed", _t(release["closed_at"])),
         *((f"SHA-256 of {name.replace('_', ' ')}", f"<code>{_t(value)}</code>") for name, value in digests.items()),
     ]
     return "<section><dl>" + "".join(f"<dt>{_t(name)}</dt><dd>{value}</dd>" for name, value in rows) + "</dl></section>"
+
+
+def _commit(commit: str | None) -> str:
+    if not commit:
+        return "–"
+    more = " and changes that were not committed" if commit.endswith(CHANGED) else ""
+    return f"<code>{_t(commit.removesuffix(CHANGED))}</code>{more}"
 
 
 def _promise(promise: Mapping[str, Any]) -> str:

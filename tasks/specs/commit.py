@@ -1,9 +1,12 @@
-"""Which commit a file was read at, from the repository's own files: no shell, no git.
+"""Which commit a file was read at, from the repository's own files: git is only asked whether that is all of it.
 
 Formats: gitrepository-layout(5) (``HEAD``, ``refs/``, ``packed-refs``), git-worktree(1) (``gitdir:``, ``commondir``).
 """
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 _OBJECT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -11,19 +14,41 @@ _DEEPEST = 64
 _INDIRECTIONS = 5
 
 
+CHANGED = "+"
+"""Behind a commit: something in the file's folder was not committed."""
+_PATIENCE = 5.0
+
+
 def commit_of(path: Path) -> str:
     """The commit that is checked out where the file lies (hex); empty outside of a repository or before a commit.
 
-    What of the file is not committed yet is not told: the digest beside it is of what was read.
+    ``CHANGED`` follows where git is installed and finds files in the same folder that are not as they are in it.
     """
     folder = path.resolve().parent
     for place in (folder, *folder.parents)[:_DEEPEST]:
         try:
             if repository := _repository(place / ".git"):
-                return _resolve(repository, "HEAD")
+                commit = _resolve(repository, "HEAD")
+                return commit + CHANGED if commit and _is_changed(folder) else commit
         except (OSError, UnicodeDecodeError):
             return ""
     return ""
+
+
+def _is_changed(folder: Path) -> bool:
+    git = shutil.which("git")
+    if git is None:
+        return False
+    # Nothing that the repository's own settings name is started.
+    asked = [git, "-C", str(folder), "-c", "core.fsmonitor=false", "status", "--porcelain", "--", "."]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    try:
+        told = subprocess.run(  # noqa: S603 - the user's own git, without a shell
+            asked, capture_output=True, timeout=_PATIENCE, env=environment, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return told.returncode == 0 and bool(told.stdout.strip())
 
 
 def _repository(dot_git: Path) -> Path | None:

@@ -1,10 +1,12 @@
 """The commit of a file, from repositories as git lays them out."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tasks.specs.commit import commit_of
+from tasks.specs.commit import CHANGED, commit_of
 
 ONE, TWO = "1" * 40, "2" * 64
 
@@ -53,6 +55,31 @@ def test_of_a_worktree(repository: Path, tmp_path: Path) -> None:
 def test_where_there_is_none(repository: Path, head: str) -> None:
     (repository / ".git" / "HEAD").write_text(head)
     assert commit_of(spec_of(repository)) == ""
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_what_was_not_committed_is_told(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        asked = ["git", "-C", str(tmp_path), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments]
+        subprocess.run(asked, check=True, capture_output=True, timeout=30)
+
+    spec, other = tmp_path / "help" / "prompt.yaml", tmp_path / "other.txt"
+    spec.parent.mkdir()
+    spec.write_text("name: help\n")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "one")
+    commit = commit_of(spec)
+    assert len(commit) == 40
+    other.write_text("elsewhere")
+    assert commit_of(spec) == commit
+    spec.write_text("name: help\nversion: 1.1.0\n")
+    assert commit_of(spec) == commit + CHANGED
+    git("add", ".")
+    git("commit", "--quiet", "-m", "two")
+    assert commit_of(spec) not in (commit, commit + CHANGED)
+    (spec.parent / "golden.jsonl").write_text("{}\n")
+    assert commit_of(spec).endswith(CHANGED)
 
 
 def test_outside_of_a_repository(tmp_path: Path) -> None:
