@@ -15,10 +15,12 @@ from gateway.clock import Clock, SystemClock
 from gateway.settings import Settings
 from tasks.alerts import alert
 from tasks.artifacts import artifact_key, image, markdown, markdown_table
-from tasks.experimenting import advance, business, list_open, told, untold
+from tasks.experimenting import advance, list_open, told, untold
+from tasks.experiments.business import worth_now
 from tasks.experiments.plots import overview
 from tasks.experiments.view import arm_rows, headline, next_in_words, segment_rows
 from tasks.experiments.weights import Found, Stepped
+from tasks.registration import engine_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _advanced(settings: Settings, clock: Clock, experiment_id: str) -> Experimen
     experiment = Experiment.of(stepped)
     get_run_logger().info("%s %s: %s, %s", experiment.prompt, experiment.id, stepped.done, stepped.note)
     if stepped.done != "hold":
-        _show(stepped.found, business(settings, stepped.found))
+        _show(stepped.found, worth_now(engine_of(settings), stepped.found))
     return experiment
 
 

@@ -1,7 +1,6 @@
 """Prefect tasks around the steps of experiments: each one commits first, then pushes and verifies."""
 
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy import select
 
@@ -10,12 +9,9 @@ from gateway.settings import Settings
 from gateway.storage.engine import reading, writing
 from gateway.storage.models import ExperimentRow, ExperimentStepRow
 from tasks.experiments import store, weights
-from tasks.experiments.business import worth
 from tasks.experiments.history import TOLD, add_step
-from tasks.experiments.weights import Found, Stepped
+from tasks.experiments.weights import Stepped
 from tasks.registration import engine_of
-from tasks.releases.business import declared_values
-from tasks.releases.rows import known_version
 from tasks.releasing import push
 from tasks.step import step
 
@@ -44,15 +40,6 @@ def advance(settings: Settings, clock: Clock, experiment_id: str) -> Stepped:
         return stepped
     push(settings, stepped.table)
     return replace(stepped, found=weights.found_now(engine, clock, experiment_id))
-
-
-def business(settings: Settings, found: Found) -> list[dict[str, Any]]:
-    """What each arm is worth; empty where the baseline's prompt.yaml declares no values."""
-    row = found.row
-    with reading(engine_of(settings)) as session:
-        baseline = known_version(session, row.tenant, row.prompt, found.shown.versions[0])
-        values = declared_values(baseline.spec)
-    return worth(found.shown, found.look, values, experiment_id=row.id) if values else []
 
 
 @step("untold ends of experiments")

@@ -116,7 +116,7 @@ def status(
     from deployments.cli.experiment_view import print_experiment, print_list
     from gateway.clock import SystemClock
     from gateway.storage.engine import reading
-    from tasks.experimenting import business
+    from tasks.experiments.business import worth_now
     from tasks.experiments.store import experiments_of
     from tasks.experiments.view import as_plain
     from tasks.experiments.weights import found_now
@@ -128,7 +128,7 @@ def status(
         print_list(rows, as_json=as_json)
         return
     found = found_now(engine, SystemClock(), experiment_id)
-    worth = business(settings, found)
+    worth = worth_now(engine, found)
     if as_json:
         typer.echo(json.dumps(as_plain(found, worth), indent=2))
         return

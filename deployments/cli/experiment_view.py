@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from gateway.prompts.splits import Policy
 from gateway.storage.models import ExperimentRow
 from tasks.experiments.options import ExperimentOptions
 from tasks.experiments.view import arm_rows, headline, next_in_words, segment_rows
@@ -75,16 +76,19 @@ def print_list(rows: Sequence[ExperimentRow], *, as_json: bool) -> None:
 def print_experiment(found: Found, worth: Sequence[Mapping[str, Any]]) -> None:
     """Arms, segments, worth, and what was left out."""
     out = Console(highlight=False)
-    out.print(Text(headline(found), "bold"), soft_wrap=True)
-    out.print(Text(next_in_words(found), "dim"), soft_wrap=True)
+    whole = not out.is_terminal  # for programs; people get lines that break between words
+    out.print(Text(headline(found), "bold"), soft_wrap=whole)
+    out.print(Text(next_in_words(found), "dim"), soft_wrap=whole)
     _print_rows(arm_rows(found), out)
     if segments := segment_rows(found):
         _print_rows(segments, out)
     for one in worth:
-        out.print(f"{one['version']}: {one['recommendation']}", soft_wrap=True)
+        out.print(f"{one['version']}: {one['recommendation']}", soft_wrap=whole)
+    if found.shown.policy is Policy.CONTEXTUAL:
+        out.print("What an arm is worth is not told: each has other kinds of users.", style="dim", soft_wrap=whole)
     left_out = ", ".join(f"{reason} {count}" for reason, count in found.look.gathered.excluded.items())
     if left_out:
-        out.print(Text(f"Calls that say nothing about an arm: {left_out}.", "dim"), soft_wrap=True)
+        out.print(Text(f"Calls that say nothing about an arm: {left_out}.", "dim"), soft_wrap=whole)
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]], out: Console) -> None:

@@ -128,7 +128,7 @@ def print_status(found: Report, *, out: Console = console) -> None:
     for service in found.state.services:
         sign, style = _LOOKS[service.status]
         pid = str(service.process.pid) if service.process and service.status in _LIVING else ""
-        restarts = f"{service.restarts} restarts" if service.restarts else ""
+        restarts = f"{service.restarts} restart{'s' * (service.restarts > 1)}" if service.restarts else ""
         table.add_row(Text(sign, style), service.name, Text(service.status.value, style), Text(pid, "dim"), restarts)
     out.print(table)
     for service in found.state.services:

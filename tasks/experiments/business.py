@@ -1,4 +1,4 @@
-"""What each arm of an experiment is worth beside the baseline, by the values that the prompt declares. Pure.
+"""What each arm of an experiment is worth beside the baseline, by the values that the prompt declares.
 
 The same reckoning as a release's (``tasks/releases/business.py``), a user counting on the arm of the first call. It
 does not weigh users by how likely they were to get their arm, so there is none for a contextual experiment: its arms
@@ -11,18 +11,31 @@ from dataclasses import asdict
 from typing import Any
 
 from msgspec import structs
+from sqlalchemy import Engine
 
 from gateway.ledger.queries import ExperimentCall
 from gateway.prompts.splits import Policy
+from gateway.storage.engine import reading
 from gateway.types import CANARY, STABLE
 from tasks.experiments.evidence import answering, failed
 from tasks.experiments.look import Look
 from tasks.experiments.standing import Shown
-from tasks.releases.business import by_arm, recommendation
+from tasks.experiments.weights import Found
+from tasks.releases.business import by_arm, declared_values, recommendation
 from tasks.releases.evidence import BLAMED_ERRORS
+from tasks.releases.rows import known_version
 from tasks.releases.stages import Stage
 from tasks.specs.model import ValueSpec
 from tasks.statistics.business import Impact, JudgeErrors, Values, impact
+
+
+def worth_now(engine: Engine, found: Found) -> list[dict[str, Any]]:
+    """What each arm is worth; empty where the baseline's prompt.yaml declares no values."""
+    row = found.row
+    with reading(engine) as session:
+        baseline = known_version(session, row.tenant, row.prompt, found.shown.versions[0])
+        values = declared_values(baseline.spec)
+    return worth(found.shown, found.look, values, experiment_id=row.id) if values else []
 
 
 def worth(shown: Shown, look: Look, spec: ValueSpec, *, experiment_id: str) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def segment_rows(found: Found) -> list[dict[str, Any]]:
         row |= {f"{version} share": f"{weight / 100:g} %" for version, weight in zip(versions, weights, strict=True)}
         if known := found.look.by_segment.get(name):
             means = zip(versions, known.posteriors, strict=True)
-            row |= {f"{version} mean": posterior.mean for version, posterior in means}
+            row |= {f"{version} posterior": posterior.mean for version, posterior in means}
         rows.append(row)
     return rows
 
@@ -159,4 +159,4 @@ def _plain_comparison(one: Comparison) -> dict[str, Any]:
 
 
 def _interval(lower: float, upper: float) -> str:
-    return f"{lower:.3f} – {upper:.3f}"
+    return f"{lower:.2f}–{upper:.2f}"

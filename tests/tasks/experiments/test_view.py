@@ -29,7 +29,7 @@ def test_a_contextual_bandit_in_rows_json_and_a_picture(small_yard: Yard) -> Non
     assert [row["beside the baseline"].partition(":")[0] for row in arm_rows(found)] == ["baseline", "not yet"]
     rows = {row["segment"]: row for row in segment_rows(found)}
     assert rows["plan=pro"]["1.1.0 share"] == "95 %"
-    assert rows["plan=pro"]["1.1.0 mean"] > rows["plan=pro"]["1.0.0 mean"]
+    assert rows["plan=pro"]["1.1.0 posterior"] > rows["plan=pro"]["1.0.0 posterior"]
     plain = json.loads(json.dumps(as_plain(found)))
     assert plain["segments"]["plan=free"] == {"1.0.0": 0.95, "1.1.0": 0.05}
     assert set(plain["arms"][1]["beside_baseline"]["by_segment"]) == {"plan=pro", "plan=free"}
