@@ -2,8 +2,8 @@
 
 A graph takes seconds to build; nothing can be taken out of it, and nobody may search it while it grows. So blocks are
 sealed whole, once, and the open one stays a matrix. A sealed block joins the graph of the one before it, up to
-``JOINED`` of them: a copy of that graph grows, and takes its place. One graph of 100,000 vectors is searched in a tenth
-of the time of five (0.16 ms instead of 1.7), as a search takes the same few steps in each.
+``JOINED`` of them: a copy of that graph grows, and takes its place. A search takes the same few steps in each graph,
+however large: 100,000 vectors in two graphs are searched in 1.0 ms, in five it were 2.3.
 
 Reading a matrix of 10,000 × 384 numbers takes a millisecond, whatever is computed. So each vector has a *sketch* of 64
 numbers beside it, its projection on a fixed random subspace, which keeps inner products up to a small error (Johnson
