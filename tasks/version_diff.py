@@ -61,11 +61,11 @@ def text_diff(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, 
 def compare_runs(old: str, before: LoggedRun | None, now: LoggedRun | None) -> Compared:
     """By the gate of the newer version where it was held against ``old``, else by the gates of each."""
     if now is None:
-        return Compared((), (), 0, "the newer version was not gated, or its run cannot be read")
+        return Compared((), (), 0, "their answers cannot be compared")
     if now.params.get("baseline") == old:
         return _compared(_own_figures(now), [(row, row, " before") for row in _golden(now)], "")
     if before is None:
-        return Compared((), (), 0, f"the newer version was not gated against {old}, which has no readable gate itself")
+        return Compared((), (), 0, f"their answers cannot be compared: no gate was held against {old}")
     earlier = {_key(row): row for row in _golden(before)}
     pairs = [(earlier[_key(row)], row, "") for row in _golden(now) if _key(row) in earlier]
     figures = [

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def certificate(
-    release_id: Annotated[str, typer.Argument(help="As 'promptyard versions' shows it.")],
+    release_id: Annotated[str, typer.Argument(help="As 'promptyard versions NAME' shows it, or how it begins.")],
     html: Annotated[Path | None, typer.Option("--html", help="Write the page that prints well here.")] = None,
     replay: Annotated[
         bool, typer.Option("--replay", help="Only take every decision again; status 3 if it fails.")
@@ -30,8 +30,10 @@ def certificate(
     """What a release promised, saw and decided. Exit status 3 when the ledger does not hold that any more."""
     from tasks.certificates.record import certificate as record_of
     from tasks.releases.replay import replay as replay_of
+    from tasks.releases.store import find_release
 
     _, engine = open_ledger()
+    release_id = find_release(engine, release_id).id
     if replay:
         again = replay_of(engine, release_id)
         typer.echo(json.dumps(_as_plain(again), indent=2) if as_json else _in_words(again))
@@ -98,6 +100,7 @@ def _print(record: dict[str, Any]) -> None:
     approvals = [f"{'approved' if one['approved'] else 'rejected'} by {one['by']}" for one in record["approvals"]]
     again = evidence["replay"]
     held = f"holds; verdicts: {again['verdicts']}" if again["holds"] else f"FAILS: {again['first_difference']}"
+    sealed = "sealed" if evidence["sealed"] else "not sealed yet: late calls change it"
     for name, value in (
         ("release", release["id"]),
         ("before", release["baseline"] or "nothing: the first version"),
@@ -108,9 +111,14 @@ def _print(record: dict[str, Any]) -> None:
         *((("mirror", in_words(record["mirror"])),) if record["mirror"] else ()),
         ("looks", f"{evidence['looks']}, over {evidence['calls']} calls"),
         ("left out", ", ".join(f"{n} calls {why}" for why, n in record["left_out"]["calls"].items()) or "no calls"),
+        *(
+            (("not looked at", f"{evidence['late_calls']} calls, before or after the verdict"),)
+            if evidence["late_calls"]
+            else ()
+        ),
         ("worth", record["business"]["recommendation"] if record["business"] else "-"),
         ("replay", held),
-        ("digest", evidence["digest"]),
+        ("digest", f"{evidence['digest']} ({sealed})"),
     ):
         facts.add_row(name, Text(str(value)))
     out.print(facts)

@@ -289,7 +289,7 @@ def _evidence(evidence: Mapping[str, Any]) -> str:
     rows = [
         ("Looks", _t(evidence["looks"])),
         ("Calls that a look was shown", _t(evidence["calls"])),
-        ("Calls that came after the verdict", _t(evidence["late_calls"])),
+        ("Calls that no look was shown", _t(evidence["late_calls"])),
         ("Sealed", "yes" if evidence["sealed"] else "not yet"),
         ("Digest of the chain", f"<code>{_t(evidence['digest'])}</code>"),
     ]

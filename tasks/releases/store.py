@@ -413,6 +413,16 @@ def set_mlflow_run(engine: Engine, release_id: str, run_id: str) -> None:
         session.get_one(ReleaseRow, release_id).mlflow_run = run_id
 
 
+def find_release(engine: Engine, id_or_prefix: str) -> ReleaseRow:
+    """By its id or how it begins. Raises NotFound, and Conflict where several begin so."""
+    matches = ReleaseRow.id.startswith(id_or_prefix, autoescape=True)
+    with reading(engine) as session:
+        found = list(session.scalars(select(ReleaseRow).where(matches).order_by(ReleaseRow.id).limit(2)))
+    if len(found) > 1 and id_or_prefix and found[0].id != id_or_prefix:
+        raise Conflict(f"several releases begin with {id_or_prefix!r}", hint="Give more of the id.")
+    return found[0] if found and id_or_prefix else get_release(engine, id_or_prefix)
+
+
 def get_release(engine: Engine, release_id: str) -> ReleaseRow:
     """Raises NotFound."""
     with reading(engine) as session:

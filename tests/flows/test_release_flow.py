@@ -63,7 +63,7 @@ def test_a_must_pass_case_that_fails_is_refused(world: World) -> None:
 def test_approval_holds_the_release_and_another_has_to_wait(world: World) -> None:
     held = world.release(world.spec("held", approval="required"))
     assert (held.stage, world.production("held")) == ("awaiting_approval", "")
-    with pytest.raises(ReleaseInProgress, match=rf"release {held.id} of held 1\.0\.0 is awaiting_approval"):
+    with pytest.raises(ReleaseInProgress, match=rf"release {held.id} of held 1\.0\.0 is open .awaiting approval"):
         world.release(world.spec("held", approval="required", version="1.1.0"))
     assert [row.id for row in releases(world, "held")] == [held.id]
     approved = approve_release(ApprovalRequest(release_id=held.id, approved_by="the owner"))

@@ -70,7 +70,8 @@ def test_versions_gated_apart_are_joined_by_item_and_that_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "words"), [(None, "was not gated"), (LoggedRun({"baseline": "0.9.0"}, {}, []), "not gated against 1.0.0")]
+    ("now", "words"),
+    [(None, "cannot be compared"), (LoggedRun({"baseline": "0.9.0"}, {}, []), "no gate was held against 1.0.0")],
 )
 def test_without_a_gate_there_is_only_the_text(now: LoggedRun | None, words: str) -> None:
     found = compare_runs("1.0.0", None, now)

@@ -40,6 +40,14 @@ def test_the_record_for_people_for_machines_and_for_paper(
     assert rolled_back in page.read_text(encoding="utf-8")
 
 
+def test_the_beginning_of_an_id_is_enough(promptyard: Promptyard, rolled_back: str, yard: Yard) -> None:
+    known = json.loads(promptyard("certificate", rolled_back[:-4], "--json").stdout)
+    assert known["release"]["id"] == rolled_back
+    assert isinstance(promptyard("certificate", "rel_").exception, Conflict)
+    assert isinstance(promptyard("certificate", "").exception, NotFound)
+    assert isinstance(promptyard("certificate", "rel_none").exception, NotFound)
+
+
 def test_a_page_that_cannot_be_written_is_said(promptyard: Promptyard, rolled_back: str, tmp_path: Path) -> None:
     refused = promptyard("certificate", rolled_back, "--html", str(tmp_path / "nowhere" / "page.html"))
     assert isinstance(refused.exception, InvalidRequest)
