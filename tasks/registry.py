@@ -3,9 +3,11 @@
 What is here is a projection for people to browse. The truth is the ledger: nothing is read back from MLflow to decide.
 """
 
+import json
 import logging
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,8 +109,10 @@ def set_aliases(tracking_uri: str, *, tenant: str, prompt: str, aliases: Mapping
 
     Raises RegistryUnavailable.
     """
-    client = _mlflow(tracking_uri)
     name = registry_name(tenant, prompt)
+    if _agree_already(tracking_uri, name, aliases):
+        return []
+    client = _mlflow(tracking_uri)
     changed: list[str] = []
     for alias, wanted in aliases.items():
         current = _alias_version(client, name, alias)
@@ -258,6 +262,23 @@ def _find_version(client: Any, name: str, version: str, digest: str) -> str | No
     except MlflowException as error:
         log.debug("no version of %s was found: %s", name, error)
     return None
+
+
+def _agree_already(tracking_uri: str, name: str, aliases: Mapping[str, str]) -> bool:
+    """Whether there is nothing to set, by MLflow's REST API (``registered-models/get``); false where it does not tell.
+
+    Asked every minute for every prompt: importing MLflow for it takes six seconds of a core.
+    """
+    if not tracking_uri.startswith(("http://", "https://")):
+        return False
+    path = f"/api/2.0/mlflow/registered-models/get?{urllib.parse.urlencode({'name': name})}"
+    try:
+        with urllib.request.urlopen(tracking_uri.rstrip("/") + path, timeout=HEALTH_TIMEOUT) as answer:  # noqa: S310
+            model = json.load(answer)["registered_model"]
+        there = {str(one["alias"]): str(one["version"]) for one in model.get("aliases", ())}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # HTTP errors are OSErrors
+        return False
+    return all(there.get(alias, "") == wanted for alias, wanted in aliases.items())
 
 
 def _alias_version(client: Any, name: str, alias: str) -> str:

@@ -6,21 +6,22 @@ one reconcile, whoever caused it, and needs no message that could get lost. That
 the state Redis: it also keeps a cache that is emptied again and again from costing its budget every minute.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
+from redis.asyncio import Redis
 
 from gateway.clock import Clock
-from gateway.compose import Gateway
 from gateway.errors import StorageUnavailable
 from gateway.settings import Settings
-from gateway.storage.redis_store import REDIS_TROUBLE
+from gateway.storage.redis_store import REDIS_TROUBLE, connect
 from gateway.types import CachePlace, PromptVersion
-from tasks.llm import client
 from tasks.registration import engine_of
 from tasks.releases import store
 from tasks.step import step
@@ -29,6 +30,8 @@ T = TypeVar("T")
 CLAIM_SECONDS = 600
 """How long nobody else warms a version, finished or not: longer than a warm-up takes."""
 PATIENCE = 30.0
+_TIMEOUT = 2.0
+"""Seconds of one command: nobody waits for a reconcile."""
 
 
 class Cause(StrEnum):
@@ -48,6 +51,12 @@ class Due:
     prompt: str
     version: str
     cause: Cause
+
+
+@dataclass(frozen=True)
+class _Redises:
+    cache: Redis
+    state: Redis
 
 
 def why_warm(version: str, serves_since: float, marks: Mapping[str, float]) -> Cause | None:
@@ -76,12 +85,12 @@ def due_warm_ups(settings: Settings) -> list[Due]:
         if row.production
     ]
 
-    async def look(gateway: Gateway) -> list[Due]:
+    async def look(both: _Redises) -> list[Due]:
         found: list[Due] = []
         for row, version in serving:
             if can_be_warmed(version):
-                cause = why_warm(row.production, row.updated_at, await _read(gateway, row.tenant, row.name))
-                if cause and await _claim(gateway, row.tenant, row.name, row.production):
+                cause = why_warm(row.production, row.updated_at, await _read(both, row.tenant, row.name))
+                if cause and await _claim(both, row.tenant, row.name, row.production):
                     found.append(Due(row.tenant, row.name, row.production, cause))
         return found
 
@@ -96,8 +105,8 @@ def mark_warm(settings: Settings, clock: Clock, tenant: str, prompt: str, versio
     """False when the cache Redis does not answer: it is then warmed again later."""
     now = clock.now()
 
-    async def write(gateway: Gateway) -> None:
-        await gateway.cache_redis.hset(_marks(tenant, prompt), version, repr(now))
+    async def write(both: _Redises) -> None:
+        await both.cache.hset(_marks(tenant, prompt), version, repr(now))
 
     try:
         _run(settings, write)
@@ -114,34 +123,40 @@ def forget_marks(settings: Settings, tenant: str, prompt: str = "") -> None:
     """
     rows = [row for row in store.list_prompts(engine_of(settings), tenant) if prompt in ("", row.name)]
 
-    async def remove(gateway: Gateway) -> None:
+    async def remove(both: _Redises) -> None:
         for row in rows:
-            await gateway.cache_redis.unlink(_marks(tenant, row.name))
-            await gateway.state_redis.unlink(_claim_name(tenant, row.name, row.production))
+            await both.cache.unlink(_marks(tenant, row.name))
+            await both.state.unlink(_claim_name(tenant, row.name, row.production))
 
     _run(settings, remove)
 
 
-async def _read(gateway: Gateway, tenant: str, prompt: str) -> dict[str, float]:
-    found: Mapping[Any, Any] = await gateway.cache_redis.hgetall(_marks(tenant, prompt))
+async def _read(both: _Redises, tenant: str, prompt: str) -> dict[str, float]:
+    found: Mapping[Any, Any] = await both.cache.hgetall(_marks(tenant, prompt))
     return {version.decode(): float(at) for version, at in found.items()}
 
 
-async def _claim(gateway: Gateway, tenant: str, prompt: str, version: str) -> bool:
+async def _claim(both: _Redises, tenant: str, prompt: str, version: str) -> bool:
     name = _claim_name(tenant, prompt, version)
-    return bool(await gateway.state_redis.set(name, gateway.instance, nx=True, ex=CLAIM_SECONDS))
+    return bool(await both.state.set(name, "warming", nx=True, ex=CLAIM_SECONDS))
 
 
-def _run(settings: Settings, work: Callable[[Gateway], Awaitable[T]]) -> T:
-    known = client(settings)
+def _run(settings: Settings, work: Callable[[_Redises], Awaitable[T]]) -> T:
+    """Over connections of its own: this is asked every minute, and to put the online path together takes seconds."""
 
     async def ask() -> T:
         try:
-            return await work(known.gateway)
+            async with (
+                asyncio.timeout(PATIENCE),
+                connect(settings.cache_redis_url, timeout=_TIMEOUT, connections=1) as cache,
+                connect(settings.state_redis_url, timeout=_TIMEOUT, connections=1) as state,
+            ):
+                return await work(_Redises(cache, state))
         except REDIS_TROUBLE as trouble:
             raise StorageUnavailable("Redis did not answer (marks of what is warm)") from trouble
 
-    return known.run(ask(), patience=PATIENCE)
+    with ThreadPoolExecutor(1) as thread:  # a caller may be in a running loop
+        return thread.submit(asyncio.run, ask()).result()
 
 
 def _marks(tenant: str, prompt: str) -> str:
