@@ -6,11 +6,11 @@ What is here is a projection for people to browse. The truth is the ledger: noth
 import json
 import logging
 import os
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
 
 from gateway.errors import StorageUnavailable
@@ -63,7 +63,7 @@ def is_up(tracking_uri: str) -> bool:
     try:
         with urllib.request.urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT) as answer:  # noqa: S310
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
+    except (OSError, HTTPException, ValueError):
         return False
 
 
@@ -276,7 +276,7 @@ def _agree_already(tracking_uri: str, name: str, aliases: Mapping[str, str]) -> 
         with urllib.request.urlopen(tracking_uri.rstrip("/") + path, timeout=HEALTH_TIMEOUT) as answer:  # noqa: S310
             model = json.load(answer)["registered_model"]
         there = {str(one["alias"]): str(one["version"]) for one in model.get("aliases", ())}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # HTTP errors are OSErrors
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError):  # URL errors are OSErrors
         return False
     return all(there.get(alias, "") == wanted for alias, wanted in aliases.items())
 

@@ -88,7 +88,12 @@ def test_a_releases_steps_are_one_run_that_ends(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("down", "words"), [("http://127.0.0.1:1", "does not answer"), ("", "no MLflow server is configured")]
+    ("down", "words"),
+    [
+        ("http://127.0.0.1:1", "does not answer"),
+        ("http://ada:secret@127.0.0.1:1", "does not answer"),
+        ("", "no MLflow server is configured"),
+    ],
 )
 @pytest.mark.parametrize(
     "work",
