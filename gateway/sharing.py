@@ -173,7 +173,14 @@ class Sharing:
                 shared.reserving = None
                 self._run(self._give_back(reserving))
 
-        work = Work(make=make, keep=keep, look=look, spare=spare, fresh=call.cache is CacheMode.REFRESH)
+        work = Work(
+            make=make,
+            keep=keep,
+            look=look,
+            spare=spare,
+            fresh=call.cache is CacheMode.REFRESH,
+            keeps=lambda: shared.keeping is not None,
+        )
         return self._coalescer.board(key, work, shared)
 
     async def _is_current(self, trail: Trail) -> bool:

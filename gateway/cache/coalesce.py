@@ -57,7 +57,7 @@ class Work(Struct, frozen=True):
 
     ``keep`` says whether the answer is in the cache now. ``look`` looks into the cache once more: another worker may
     have landed since it was looked into. Calls that come while an answer is being kept get it too, unless it must be
-    ``fresh``.
+    ``fresh`` or, once it is there, is not to be kept (``keeps``): such an answer is of its moment.
     """
 
     make: Callable[[Flight], Awaitable[None]]
@@ -65,6 +65,7 @@ class Work(Struct, frozen=True):
     look: Callable[[], Awaitable[Reply | None]]
     spare: Callable[[], None] = lambda: None
     fresh: bool = False
+    keeps: Callable[[], bool] = lambda: True
 
 
 class Coalescer:
@@ -169,7 +170,7 @@ class Coalescer:
 
     async def _work(self, flight: Flight, work: Work) -> bool:
         await work.make(flight)
-        if work.fresh:
+        if work.fresh or not work.keeps():
             self._remove(flight)
         for _ in range(_TICKS):
             await asyncio.sleep(0)

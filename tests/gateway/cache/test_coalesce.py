@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
 from gateway.cache.coalesce import Coalescer, Left, Seat, Work
 from gateway.cache.flight import Flight
@@ -102,6 +103,20 @@ async def test_one_call_for_all_that_ask_meanwhile() -> None:
     assert sum(led for _, led in answers) == 1
     await coalescer.settle()
     assert len(coalescer) == 0
+
+
+@pytest.mark.parametrize("aloud", [False, True])
+async def test_an_answer_that_is_not_kept_is_nobodys_who_comes_later(aloud: bool) -> None:
+    """Such as what a clock said: whoever asks when it is out asks anew, though its flight is still being tidied up."""
+    coalescer, upstream = Coalescer(), Upstream()
+    upstream.gate.set()
+    upstream.keeping.clear()
+    work = structs.replace(upstream.work(aloud=aloud), keeps=lambda: False)
+    assert await ride(coalescer, work) == ("answer 1", True)
+    assert len(coalescer) == 1
+    assert await ride(coalescer, work) == ("answer 2", True)
+    upstream.keeping.set()
+    await coalescer.settle()
 
 
 async def test_who_listens_hears_all_of_it_whenever_he_comes() -> None:
