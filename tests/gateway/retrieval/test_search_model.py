@@ -82,7 +82,10 @@ class SearchMachine(RuleBasedStateMachine):
     def search(self, tenant: str, question: str, known: bool) -> None:
         epoch = self.epochs.current(tenant, C) if known else ""
         found = self.runner.run(self.retriever.search(tenant, C, epoch, question, EVERYTHING))
-        assert [(p.document, p.version, p.title, p.text, p.score) for p in found] == self._brute_force(tenant, question)
+        told = [(p.document, p.version, p.title, p.text, p.score) for p in found]
+        expected = self._brute_force(tenant, question)
+        assert [row[-1] for row in told] == [row[-1] for row in expected]
+        assert sorted(told) == sorted(expected)  # the seventh digit of a score may order what six call equal
 
     @rule(
         tenant=tenants,
