@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -84,8 +85,9 @@ class SearchMachine(RuleBasedStateMachine):
         found = self.runner.run(self.retriever.search(tenant, C, epoch, question, EVERYTHING))
         told = [(p.document, p.version, p.title, p.text, p.score) for p in found]
         expected = self._brute_force(tenant, question)
-        assert [row[-1] for row in told] == [row[-1] for row in expected]
-        assert sorted(told) == sorted(expected)  # the seventh digit of a score may order what six call equal
+        # The seventh digit may order what six call equal, and a product of one row may differ in it from one of many.
+        assert [row[-1] for row in told] == pytest.approx([row[-1] for row in expected], abs=2e-6)
+        assert sorted(row[:-1] for row in told) == sorted(row[:-1] for row in expected)
 
     @rule(
         tenant=tenants,
